@@ -1,0 +1,132 @@
+"""The release document in a folder: compare-and-swap by a lock and an atomic rename, history beside it.
+
+    release.json        the present generation
+    release.lock        held (flock) while a swap compares, writes and renames
+    history/N.json      the change that made generation N, written before N is superseded
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.release.history import Entry, entry_from_plain, entry_to_plain, present_entry
+from tfsdeploy.release.model import InvalidRelease, Release, decode, encode
+
+HISTORY_KEPT = 50
+
+
+class Conflict(Busy):
+    """The document is no longer the one that the change was made from; read it again."""
+
+
+class ReleaseFolder:
+    """The release document of a fleet whose state is a folder (local and Docker targets).
+
+    Args:
+        folder: the fleet's state folder; made if it is not there at the first write.
+        kept: how many history entries are kept beside the present one.
+    """
+
+    def __init__(self, folder: Path, *, kept: int = HISTORY_KEPT) -> None:
+        self._folder = folder
+        self._kept = kept
+
+    @property
+    def document(self) -> Path:
+        """The document itself, which agents watch."""
+        return self._folder / "release.json"
+
+    def read(self) -> Release | None:
+        """The present generation; None before the first.
+
+        Raises:
+            InvalidRelease: the document is nonsense.
+        """
+        try:
+            return decode(self.document.read_bytes())
+        except FileNotFoundError:
+            return None
+        except InvalidRelease as error:
+            raise InvalidRelease(error.message, where=str(self.document)) from error
+
+    def swap(self, new: Release, expected: Release | None) -> None:
+        """Write ``new`` if the document is still ``expected``; what is on disk is whole at every moment.
+
+        Raises:
+            Conflict: somebody else wrote meanwhile; nothing was written.
+            TfsdeployError: the disk is full or refuses; the present generation stands.
+        """
+        text = encode(new)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                present = self.read()
+                if _identity(present) != _identity(expected):
+                    found = f"generation {present.generation} by {present.change.who}" if present else "none"
+                    raise Conflict(f"the release document changed meanwhile: now {found}", where=str(self.document))
+                if present is not None:
+                    self._keep_history(present)
+                write_atomically(self.document, text)
+        except OSError as error:
+            raise TfsdeployError(
+                f"the release document cannot be written: {error.strerror}; the fleet stays as it was",
+                where=str(error.filename or self.document),
+            ) from error
+
+    def history(self) -> list[Entry]:
+        """What changed, newest first; starts with the present generation."""
+        present = self.read()
+        if present is None:
+            return []
+        older = [entry for entry in self._older() if entry.uid == present.uid and entry.generation < present.generation]
+        return [present_entry(present), *sorted(older, key=lambda entry: -entry.generation)]
+
+    def _older(self) -> Iterator[Entry]:
+        for file in (self._folder / "history").glob("*.json"):
+            try:
+                yield entry_from_plain(json.loads(file.read_bytes()))
+            except (ValueError, InvalidRelease):
+                continue
+
+    def _keep_history(self, present: Release) -> None:
+        folder = self._folder / "history"
+        folder.mkdir(exist_ok=True)
+        entry = json.dumps(entry_to_plain(present_entry(present)), separators=(",", ":")) + "\n"
+        write_atomically(folder / f"{present.generation:010d}.json", entry)
+        for file in sorted(folder.glob("*.json"))[: -self._kept]:
+            file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self._folder / "release.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a file so that every reader, and every crash, sees the old text or the new one, whole and on disk."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _identity(release: Release | None) -> tuple[str, int] | None:
+    return None if release is None else (release.uid, release.generation)
