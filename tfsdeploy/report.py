@@ -1,0 +1,37 @@
+"""What a command tells while it works: the seam between doing and showing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Report(Protocol):
+    """Hears what happens; never decides anything."""
+
+    def say(self, text: str) -> None:
+        """Something happened: one line that stays."""
+
+    def waiting(self, text: str) -> None:
+        """What is being waited for at this moment; on a terminal it replaces the one before."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` bytes or steps of ``what``."""
+
+    def warn(self, text: str) -> None:
+        """Something the user should know, though the work goes on."""
+
+
+class Silent:
+    """A report that nobody reads."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def waiting(self, text: str) -> None:
+        """Nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""

@@ -1,0 +1,1 @@
+"""Places where a fleet can live: this machine, Docker, Kubernetes."""

@@ -1,0 +1,109 @@
+"""What every target offers: the seam between deploying and the place where a fleet lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.fleet.pins import Pins
+from tfsdeploy.release.history import Entry
+from tfsdeploy.release.update import ReleaseStore
+from tfsdeploy.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `up` last applied, as far as commands need it that have no fleet file at hand.
+
+    Attributes:
+        fleet: the fleet's name.
+        target: ``local``, ``docker`` or ``kubernetes``.
+        file: absolute path of the fleet file that owns the name.
+        store: URL of the model store.
+        store_options: the store's options; secrets only ever as references.
+        replicas: how many replicas are wanted.
+        min_available: how many of them a rollback's barrier needs.
+        keep: how many versions beside the newest stay loaded.
+    """
+
+    fleet: str
+    target: str
+    file: str
+    store: str
+    store_options: Mapping[str, object]
+    replicas: int
+    min_available: int
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAddress:
+    """A replica that the target knows: its name and the base URL of its agent's status server."""
+
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAddress:
+    """A gateway that the target knows: its name, its agent's base URL, and what clients use."""
+
+    name: str
+    status: str
+    rest: str
+    grpc: str
+
+
+class History(ReleaseStore, Protocol):
+    """A release store that also keeps what changed."""
+
+    def history(self) -> list[Entry]:
+        """What changed, newest first; starts with the present generation."""
+
+
+class Target(Protocol):
+    """A place where one fleet lives. Constructing one touches nothing."""
+
+    kind: str
+    fleet: str
+
+    def settings(self) -> Settings | None:
+        """What `up` last applied; None if the fleet is not there."""
+
+    def releases(self) -> History:
+        """The fleet's release document."""
+
+    def pins(self) -> Pins | None:
+        """The pins that were last handed to the fleet."""
+
+    def write_pins(self, pins: Pins) -> None:
+        """Hand the fleet file's pins to the fleet; a gateway agent folds them if nobody did."""
+
+    def replicas(self) -> tuple[ReplicaAddress, ...]:
+        """The replicas that should be there, by name."""
+
+    def gateways(self) -> tuple[GatewayAddress, ...]:
+        """The gateways that should be there, by name."""
+
+    def changes(self, fleet: Fleet) -> tuple[str, ...]:
+        """What `apply` would do, a line each with its reason; empty if the shape is as the fleet file says."""
+
+    def prepare(self, fleet: Fleet) -> None:
+        """Make the fleet's home and settings, so that a release can be written before the first replica starts."""
+
+    def apply(self, fleet: Fleet, report: Report, *, timeout: float) -> None:
+        """Make the shape as the fleet file says, one replica or gateway at a time, without dropping a request.
+
+        Args:
+            fleet: what is wanted.
+            report: hears of every step and what is waited for.
+            timeout: seconds that one step may take.
+        """
+
+    def logs(self, names: tuple[str, ...], *, follow: bool, tail: int) -> Iterator[str]:
+        """The last ``tail`` lines of the named parts (all if none is named), and new ones while ``follow``."""
+
+    def remove(self, report: Report, *, timeout: float) -> None:
+        """End every process and remove everything but the store; done already if nothing is there."""
