@@ -197,7 +197,7 @@ def _pinned(before: ModelRelease | None, pin: Pin, keep: int, settled: bool) -> 
         )
     grown = replace(before, versions={**dict.fromkeys(sorted(wanted)), **before.versions})
     moved = grown if grown.traffic == traffic else _move(grown, traffic, "all", settled)
-    previous = moved.previous if before.main in (None, pin.version) else before.main
+    previous = _left_behind(before, pin.version, settled)
     needed = _with_traffic(moved) | wanted
     hot = [previous] if previous in moved.versions and previous not in needed and len(needed) <= keep else []
     held = needed | set(hot)
@@ -209,6 +209,13 @@ def _pinned(before: ModelRelease | None, pin: Pin, keep: int, settled: bool) -> 
         rejected=moved.rejected - set(traffic),
         labels=dict(sorted(pin.labels.items())),
     )
+
+
+def _left_behind(before: ModelRelease, version: int, settled: bool) -> int | None:
+    """The version to go back to from ``version``: the one that served, which is not one whose barrier never opened."""
+    served = before.main if settled or before.from_ is None else before.previous
+    candidate = before.previous if served == version else served
+    return candidate if candidate != version else None
 
 
 def _move(model: ModelRelease, traffic: Split, opens: Opens, settled: bool) -> ModelRelease:

