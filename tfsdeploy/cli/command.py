@@ -1,0 +1,126 @@
+"""How a command is declared: its help with examples and exit codes, its JSON fields, and the options all share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfsdeploy.cli.answer import Answer
+from tfsdeploy.cli.call import Call
+
+EXITS = {
+    0: "done, or already so",
+    1: "failed; says what was tried, what state it left, and what to do",
+    2: "wrong usage, an invalid fleet file, an unknown model or version",
+    3: "changes are pending",
+    4: "refused or taken back; traffic is as it was",
+    5: "somebody else has it; says who",
+    130: "interrupted; says how to continue or abort",
+}
+
+Function = Callable[..., Any]
+
+
+class Command(click.Command):
+    """A command that promises the fields of its JSON document before its words are parsed."""
+
+    fields: tuple[str, ...] = ()
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The context, after the promise: a wrong usage is answered with the same fields."""
+        if parent is not None and isinstance(parent.obj, Answer):
+            parent.obj.promise(self.fields)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def command(
+    name: str, *, examples: tuple[str, ...], exits: tuple[int, ...] = (0, 1, 2), fields: tuple[str, ...] = ()
+) -> Callable[[Function], Command]:
+    """Declare a command.
+
+    Args:
+        name: the word after ``tfsdeploy``.
+        examples: what is shown under its help, a line each.
+        exits: the exit codes it can end with.
+        fields: the fields of its JSON document.
+    """
+    lines = ["\b", "Examples:", *(f"  {example}" for example in examples)]
+    lines += ["", "\b", "Exit codes:", *(f"  {code:<4} {EXITS[code]}" for code in exits)]
+
+    def declare(function: Function) -> Command:
+        made = click.command(name, cls=Command, epilog="\n".join(lines))(function)
+        made.fields = fields
+        return made
+
+    return declare
+
+
+def fleet_options(
+    *, by_name: bool = False, timeout: float | None = None, yes: str = "", json: bool = True
+) -> Callable[[Function], Function]:
+    """The options that commands share; the function gets a `Call` as its first argument.
+
+    Args:
+        by_name: the fleet can also be named, without its file.
+        timeout: default of ``--timeout`` in seconds; None for a command that does not wait.
+        yes: what ``--yes`` agrees to; empty for a command that never asks.
+        json: whether it has ``-o json``.
+    """
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        @click.pass_obj
+        def with_call(answer: Answer, /, **given: Any) -> Any:
+            call = Call(
+                answer=answer,
+                file=given.pop("fleet_file"),
+                named=given.pop("fleet_name", None),
+                kind=given.pop("target", None),
+                timeout=given.pop("timeout", None) or 0.0,
+                yes=given.pop("yes", False),
+            )
+            given.pop("output", None)
+            return function(call, **given)
+
+        options = [
+            click.option("-f", "--file", "fleet_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                         help="The fleet file.  [default: fleet.yaml here]"),
+            click.option("-t", "--target", type=click.Choice(["local"]),
+                         help="Where the fleet lives.  [default: local]"),
+        ]  # fmt: skip
+        if by_name:
+            options.append(click.option("--fleet", "fleet_name", metavar="NAME", help="The fleet, without its file."))
+        if timeout is not None:
+            options.append(
+                click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=timeout,
+                             metavar="SECONDS", show_default=True, help="How long to wait.")
+            )  # fmt: skip
+        if yes:
+            options.append(click.option("--yes", is_flag=True, help=yes))
+        if json:
+            options.append(output_option)
+        wrapped: Function = with_call
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _remember_output(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    answer = ctx.find_object(Answer)
+    if answer is not None:
+        answer.json = value == "json"
+    return value
+
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    callback=_remember_output, help="How to answer; JSON is a stable contract.",
+)  # fmt: skip
