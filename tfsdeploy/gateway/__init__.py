@@ -1,0 +1,1 @@
+"""Which version of which model is where, and the Envoy configuration that follows from it; pure."""

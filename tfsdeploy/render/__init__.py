@@ -1,0 +1,1 @@
+"""Fleet -> artefacts: strict Jinja2 over templates/."""

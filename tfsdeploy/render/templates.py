@@ -1,0 +1,75 @@
+"""Finds and renders the product's templates: strict Jinja2, where every scalar passes through `quote`."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfsdeploy.errors import TfsdeployError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def folder() -> Path:
+    """Where the templates are: inside an installed package, or at the top of a source tree.
+
+    Raises:
+        TfsdeployError: neither is there.
+    """
+    for candidate in (_PACKAGE / "_templates", _PACKAGE.parent / "templates"):
+        if candidate.is_dir():
+            return candidate
+    raise TfsdeployError("the templates are missing", where=str(_PACKAGE), hint="install tfsdeploy again")
+
+
+def text(name: str) -> str:
+    """A file that is used as it is, such as ``envoy/inject.lua``."""
+    return (folder() / name).read_text(encoding="utf-8")
+
+
+def render(name: str, **values: Any) -> str:
+    """A template's text.
+
+    Args:
+        name: path below the templates' folder, such as ``envoy/listeners.yaml.j2``.
+        values: what the template may use; anything else that it names is an error.
+
+    Returns:
+        The text; equal values give equal bytes.
+
+    Raises:
+        jinja2.UndefinedError: the template uses what it was not given.
+    """
+    return _environment().get_template(name).render(**values)
+
+
+def quote(value: Any) -> str:
+    """A scalar or a collection as JSON, which is valid YAML whatever the value holds."""
+    return json.dumps(value, ensure_ascii=True)
+
+
+def seconds(value: float) -> str:
+    """A duration as Protobuf's JSON writes it: ``1.5s``."""
+    return f"{value:g}s"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(folder()),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["quote"] = quote
+    environment.filters["seconds"] = seconds
+    return environment
