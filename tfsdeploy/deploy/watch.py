@@ -138,11 +138,10 @@ class _News:
             self.condition.notify_all()
 
 
-class _Follower(threading.Thread, Generic[Status]):
+class _Follower(Generic[Status]):
     """One status server's long polls."""
 
     def __init__(self, url: str, decode: Callable[[bytes], Status], changed: _News) -> None:
-        super().__init__(name=f"follow {url}", daemon=True)
         self.url = url
         self.status: Status | None = None
         self._decode = decode
@@ -151,6 +150,8 @@ class _Follower(threading.Thread, Generic[Status]):
         self._answered = False
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._run, name=f"follow {url}", daemon=True)
+        self._thread.start()
 
     @property
     def heard(self) -> bool:
@@ -165,8 +166,12 @@ class _Follower(threading.Thread, Generic[Status]):
             with suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
 
-    def run(self) -> None:
-        """Poll until stopped; a connection that fails is made anew."""
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        # A connection that fails is made anew.
         while not self._stopped.is_set():
             connection = HTTPConnection(urlsplit(self.url).netloc, timeout=SILENT_SECONDS)
             try:
@@ -213,4 +218,3 @@ def _follow(
     for name, url in wanted.items():
         if name not in followers:
             followers[name] = _Follower(url, decode, changed)
-            followers[name].start()

@@ -1,0 +1,108 @@
+"""One call of a command: which fleet it is about, and how it answers."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tfsdeploy.cli.answer import Answer
+from tfsdeploy.cli.report import TerminalReport
+from tfsdeploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from tfsdeploy.fleet.model import Fleet
+    from tfsdeploy.release.update import Author
+    from tfsdeploy.targets.base import Settings, Target
+
+DEFAULT_FILE = Path("fleet.yaml")
+
+
+@dataclass(slots=False)
+class Call:
+    """What the common options of a command stand for; everything is opened when it is asked for.
+
+    Attributes:
+        answer: the way out.
+        file: the fleet file that was named; None for the one here.
+        named: the fleet that was named instead of its file.
+        kind: the target that was named.
+        timeout: seconds to wait; 0 for a command that does not.
+        yes: agreed to in advance.
+        report: hears what happens.
+    """
+
+    answer: Answer
+    file: Path | None
+    named: str | None
+    kind: str | None
+    timeout: float
+    yes: bool
+    report: TerminalReport = field(default_factory=TerminalReport)
+
+    @property
+    def path(self) -> Path:
+        """The fleet file, named or not."""
+        return self.file or DEFAULT_FILE
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """The fleet file, loaded.
+
+        Raises:
+            UsageError: there is none.
+            InvalidFile: it has problems.
+        """
+        from tfsdeploy.fleet.load import load_fleet
+
+        if not self.path.exists():
+            hint = "`tfsdeploy init` starts one; -f names one elsewhere" if self.file is None else ""
+            raise UsageError("there is no fleet file", where=str(self.path), hint=hint)
+        return load_fleet(self.path)
+
+    @cached_property
+    def target(self) -> Target:
+        """Where the fleet lives; it need not be up."""
+        from tfsdeploy.targets.local.target import LocalTarget
+
+        return LocalTarget(self.named or self.fleet.name)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What `up` last applied.
+
+        Raises:
+            UsageError: the fleet is not up; names those that are.
+        """
+        from tfsdeploy.targets.local.state import fleet_names, home_folder
+
+        settings = self.target.settings()
+        if settings is not None:
+            return settings
+        others = ", ".join(fleet_names(home_folder()))
+        hint = f"the fleets here: {others}" if others and self.named else "run `tfsdeploy up` first"
+        raise UsageError(f"fleet {self.target.fleet} is not up", hint=hint)
+
+    def author(self, command: str, why: str = "") -> Author:
+        """Who changes the release, and by which words."""
+        from tfsdeploy.deploy.owner import who
+        from tfsdeploy.release.update import Author
+
+        return Author(who(), command, why)
+
+    def agree(self, question: str) -> None:
+        """Ask before something that cannot be taken back.
+
+        Raises:
+            UsageError: the answer is no, or there is no terminal to ask and no ``--yes``.
+        """
+        if self.yes:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError(f"{question} There is no terminal to ask", hint="agree with --yes")
+        if not click.confirm(question, err=True):
+            raise UsageError("not agreed, so nothing was changed")

@@ -1,0 +1,67 @@
+"""What a command tells while it works: on stderr, in place on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+
+from tfsdeploy.cli.answer import colours, paint
+
+PLAIN_SECONDS = 5.0
+"""Where lines stay, what is waited for is told this often; once at first."""
+
+
+class TerminalReport:
+    """A `Report` on stderr: stdout belongs to the answer alone."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self._live = self._stream.isatty()
+        self._coloured = colours(self._stream)
+        self._started = time.monotonic()
+        self._shown = ""
+        self._told = float("-inf")
+
+    def say(self, text: str) -> None:
+        """A line that stays, with the seconds since the command's start."""
+        self.clear()
+        stamp = paint(f"{time.monotonic() - self._started:6.1f}s", "2", self._stream)
+        self._line(f"{stamp}  {text}")
+
+    def warn(self, text: str) -> None:
+        """A line that stays and should be noticed."""
+        self.clear()
+        self._line(f"{paint('warning:', '1;33', self._stream)} {text}")
+
+    def waiting(self, text: str) -> None:
+        """What is waited for now."""
+        if self._live:
+            self._replace(f"        {text}")
+        elif time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            self._line(f"waiting: {text}")
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A bar on a terminal; elsewhere nothing, since the result says it all."""
+        if self._live:
+            share = done / total if total else 1.0
+            self._replace(f"        {what} [{'#' * round(24 * share):<24}] {share:4.0%}")
+
+    def clear(self) -> None:
+        """Take away the line that is being replaced."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = ""
+
+    def _replace(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]
+        if text != self._shown:
+            self._shown = text
+            self._stream.write(f"\r\x1b[K{text}")
+            self._stream.flush()
+
+    def _line(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()

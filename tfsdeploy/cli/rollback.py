@@ -1,0 +1,33 @@
+"""`tfsdeploy rollback MODEL`: traffic back to the version before, at once."""
+
+from __future__ import annotations
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.switch import FIELDS, document, interruptible, probing, show, write_option, why_option
+
+
+@declare(
+    "rollback",
+    examples=(
+        "tfsdeploy rollback ranker",
+        "tfsdeploy rollback ranker --to 6 --why 'bad scores since noon'",
+        "tfsdeploy rollback ranker --fleet shop",
+    ),
+    exits=(0, 1, 2, 4, 5, 130),
+    fields=FIELDS,
+)
+@click.argument("model")
+@click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="The version to go to; it must be loaded.")
+@why_option
+@write_option
+@fleet_options(by_name=True, timeout=30.0)
+def command(call: Call, model: str, to: int | None, why: str, write: bool) -> None:
+    """Move MODEL's traffic back to the version before, at once.
+
+    During a canary or a rollout all traffic goes back to the main version; otherwise to the previous one, which is
+    still loaded. What was left is marked as rejected. Needs neither the store nor, with --fleet, the fleet file.
+    """

@@ -1,0 +1,133 @@
+"""What `status` shows: release, replicas and gateways merged into one picture; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfsdeploy.deploy.next_action import gateways_behind
+from tfsdeploy.deploy.watch import View
+from tfsdeploy.protocol.agents import GatewayStatus, ReplicaStatus, State, VersionStatus
+from tfsdeploy.release.model import ModelRelease, Release, Rollout
+from tfsdeploy.targets.base import GatewayAddress, Settings
+
+
+def status_document(
+    settings: Settings, release: Release | None, view: View, addresses: Sequence[GatewayAddress]
+) -> dict[str, Any]:
+    """The JSON document of `status`.
+
+    Args:
+        settings: what `up` last applied.
+        release: the present generation; None before the first.
+        view: what replicas and gateways say.
+        addresses: the gateways that should be there.
+    """
+    return {
+        "fleet": settings.fleet,
+        "target": settings.target,
+        "generation": None if release is None else release.generation,
+        "healthy": not troubles(settings, release, view),
+        "troubles": troubles(settings, release, view),
+        "gateways": [_gateway(address, view.gateways.get(address.name)) for address in addresses],
+        "replicas": [_replica(name, status) for name, status in view.replicas.items()],
+        "models": {} if release is None else {name: _model(model) for name, model in release.models.items()},
+    }
+
+
+def troubles(settings: Settings, release: Release | None, view: View) -> list[str]:
+    """Why the fleet is not healthy, a line each; empty if all is well."""
+    if release is None:
+        return ["there is no release yet; run `tfsdeploy up`"]
+    found = []
+    if len(view.replicas) < settings.replicas:
+        found.append(f"{len(view.replicas)} of {settings.replicas} replicas are there; `tfsdeploy up` brings them back")
+    if not view.gateways:
+        found.append("no gateway is there; `tfsdeploy up` brings it back")
+    for replica, status in view.replicas.items():
+        found += [f"replica {replica}: {trouble}" for trouble in _replica_troubles(status, release)]
+    for gateway, state in view.gateways.items():
+        if state is None:
+            found.append(f"gateway {gateway}: does not answer")
+        elif not state.ready:
+            found.append(f"gateway {gateway}: not ready")
+    for name, model in release.models.items():
+        heard = View(view.replicas, {gateway: state for gateway, state in view.gateways.items() if state is not None})
+        behind = gateways_behind(heard, name, model, 0) if heard.gateways else {}
+        found += [f"model {name}: {gateway} is behind: {why}" for gateway, why in behind.items()]
+    return found
+
+
+def _replica_troubles(status: ReplicaStatus | None, release: Release) -> list[str]:
+    if status is None:
+        return ["does not answer"]
+    if status.leaving:
+        return []
+    found = [] if status.ready else ["not ready"]
+    if status.generation < release.generation:
+        found.append(f"follows generation {status.generation}, not {release.generation} yet")
+    for name, model in release.models.items():
+        for version in model.versions:
+            row = status.state(name, version)
+            if row is not None and row.state is State.FAILED:
+                found.append(f"{name} {version} FAILED: {row.error}")
+            elif row is None or row.state is not State.AVAILABLE:
+                found.append(f"{name} {version} is {row.state if row else 'not there yet'}")
+    return found
+
+
+def _gateway(address: GatewayAddress, status: GatewayStatus | None) -> dict[str, Any]:
+    models = {} if status is None else status.models
+    return {
+        "name": address.name,
+        "rest": address.rest,
+        "grpc": address.grpc,
+        "ready": status is not None and status.ready,
+        "models": {
+            name: {
+                "generation": model.generation,
+                "traffic": _split(model.traffic),
+                "waitingFor": dict(model.waiting_for),
+            }
+            for name, model in models.items()
+        },
+    }
+
+
+def _replica(name: str, status: ReplicaStatus | None) -> dict[str, Any]:
+    if status is None:
+        return {"name": name, "rest": None, "grpc": None, "generation": None, "ready": False, "models": {}}
+    return {
+        "name": name,
+        "rest": f"http://{status.rest}",
+        "grpc": status.grpc,
+        "generation": status.generation,
+        "ready": status.ready,
+        "models": {
+            model: {str(version): _version(row) for version, row in versions.items()}
+            for model, versions in status.models.items()
+        },
+    }
+
+
+def _version(row: VersionStatus) -> dict[str, Any]:
+    return {"state": row.state.value, "error": row.error, "done": row.done, "total": row.total}
+
+
+def _model(model: ModelRelease) -> dict[str, Any]:
+    return {
+        "traffic": _split(model.traffic),
+        "loaded": sorted(model.versions),
+        "previous": model.previous,
+        "rejected": sorted(model.rejected),
+        "labels": dict(model.labels),
+        "rollout": None if model.rollout is None else _rollout(model.rollout),
+    }
+
+
+def _rollout(rollout: Rollout) -> dict[str, Any]:
+    return {"to": rollout.to, "steps": list(rollout.steps), "step": rollout.step, "by": rollout.by}
+
+
+def _split(split: Mapping[int, int]) -> dict[str, int]:
+    return {str(version): share for version, share in split.items()}
