@@ -61,7 +61,7 @@ class Bench:
         return replace(spec, **more)  # type: ignore[arg-type]
 
     def unit(self, *processes: ProcessSpec, name: str = "u") -> UnitSpec:
-        unit = UnitSpec(name, "replica", 1, "d", {}, processes)
+        unit = UnitSpec(name, "replica", 1, "d", (), {}, processes)
         self.write(unit)
         return unit
 

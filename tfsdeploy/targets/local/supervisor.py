@@ -75,7 +75,7 @@ class Supervisor:
         """Find what an earlier supervisor left running; what no unit file asks for is ended."""
         for mark, process in marked(self._folder):
             unit, _, name = mark.partition("/")
-            handle = Handle.open(process)
+            handle = Handle.open(process) if process != self._who else None
             if handle is not None:
                 self._orphans[unit][name] = handle
         now = time.monotonic()
@@ -171,7 +171,7 @@ def _files_of(folder: Path) -> dict[str, tuple[int, int]]:
 def _stray(name: str, handles: Mapping[str, Handle]) -> UnitSpec:
     """What stands in for a unit whose file is gone while its processes run: only fit to leave."""
     processes = tuple(ProcessSpec(process, (), {}, "/", "/dev/null") for process in sorted(handles))
-    return replace(UnitSpec(name, "replica", 0, "", {}, processes), leaving="drain")
+    return replace(UnitSpec(name, "replica", 0, "", (), {}, processes), leaving="drain")
 
 
 def lock(folder: Path) -> int | None:
@@ -188,6 +188,7 @@ def lock(folder: Path) -> int | None:
 def main(arguments: list[str]) -> int:
     """Supervise the folder that is named, until SIGTERM (its processes go on) or until the folder is gone."""
     folder = Path(arguments[0])
+    os.chdir("/")
     if lock(folder) is None:
         return 0
     ended = False

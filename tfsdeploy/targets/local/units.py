@@ -53,7 +53,8 @@ class UnitSpec:
         name: unique in the fleet.
         kind: what it is.
         ordinal: the number in its name, never used twice.
-        digest: of its shape (flags, programs, environment; neither ports nor versions).
+        digest: of its shape.
+        shape: flags, programs and environment, an item each; neither its own ports nor versions.
         ports: what each of its ports is for, and its number.
         processes: the agent first.
         leaving: how it is on its way out; None while it is wanted. All else never changes.
@@ -63,6 +64,7 @@ class UnitSpec:
     kind: Kind
     ordinal: int
     digest: str
+    shape: tuple[str, ...]
     ports: Mapping[str, int]
     processes: tuple[ProcessSpec, ...]
     leaving: Leaving | None = None
@@ -117,7 +119,7 @@ def unit_from_text(text: str | bytes) -> UnitSpec:
     try:
         plain = json.loads(text)
         processes = tuple(ProcessSpec(**{**row, "argv": tuple(row["argv"])}) for row in plain.pop("processes"))
-        return UnitSpec(**plain, processes=processes)
+        return UnitSpec(**{**plain, "shape": tuple(plain["shape"])}, processes=processes)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"unit: {type(error).__name__}: {error}") from error
 

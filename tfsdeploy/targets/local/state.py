@@ -1,0 +1,200 @@
+"""The state folder of a local fleet: where everything is, and how it is read and written."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from io import TextIOWrapper
+from pathlib import Path
+
+from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.release.disk import write_atomically
+from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
+from tfsdeploy.targets.local.process import boot_id, is_alive
+from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_from_text, place, unit_from_text, unit_to_text
+from tfsdeploy.targets.plan import Kind
+
+
+def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the state of all local fleets lives: ``$TFSDEPLOY_HOME``, or in the XDG state folder."""
+    if home := environment.get("TFSDEPLOY_HOME"):
+        return Path(home).absolute()
+    state = environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state).absolute() / "tfsdeploy"
+
+
+def fleet_names(home: Path) -> list[str]:
+    """The fleets that live under a home folder."""
+    return sorted(file.parent.name for file in home.glob("fleets/*/settings.json"))
+
+
+class FleetFolder:
+    """One fleet's state folder; making one touches nothing.
+
+    Args:
+        home: see `home_folder`.
+        fleet_name: the fleet.
+    """
+
+    def __init__(self, home: Path, fleet_name: str) -> None:
+        self.home = home
+        self.fleet_name = fleet_name
+        self.path = home.resolve() / "fleets" / fleet_name
+        self.supervisor = self.path / "supervisor"
+        self.logs = self.path / "logs"
+        self.release = self.path / "release.json"
+        self.pins = self.path / "pins.json"
+        self.verified = self.path / "verified.json"
+
+    def unit(self, kind: Kind, name: str) -> Path:
+        """The folder of one replica or gateway, with its ``endpoint.json``."""
+        return self.path / f"{kind}s" / name
+
+    def make(self) -> None:
+        """Make the folders; only their owner can read them."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in ("replicas", "gateways", "logs", "supervisor/units"):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(error, self.path) from error
+
+    def remove(self) -> None:
+        """Remove everything of this fleet, and what is empty above it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for folder in (self.path.parent, self.home):
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT, errno.EBUSY):
+                    raise _refused(error, folder) from error
+
+    def exclusive(self) -> TextIOWrapper:
+        """Become the only one who changes this fleet's shape, until the result is closed.
+
+        Raises:
+            Busy: somebody else is at it.
+        """
+        lock = open(self.path / "apply.lock", "a+")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            who = lock.read().strip() or "another process"
+            lock.close()
+            raise Busy(
+                f"the shape of fleet {self.fleet_name} is being changed by {who}", hint="run this again when it is done"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}\n")
+        lock.flush()
+        return lock
+
+    def settings(self) -> Settings | None:
+        """What `up` last applied; None if the fleet is not there."""
+        text = _read(self.path / "settings.json")
+        return None if text is None else Settings(**json.loads(text))
+
+    def write_settings(self, settings: Settings) -> None:
+        """Remember what is applied."""
+        write(self.path / "settings.json", json.dumps(asdict(settings), indent=1) + "\n")
+
+    def numbers(self, name: str) -> dict[str, int]:
+        """Numbers that are kept while the fleet lives, such as ``ordinals`` or ``ports``; empty before the first."""
+        text = _read(self.supervisor / f"{name}.json")
+        return {} if text is None else {str(key): int(value) for key, value in json.loads(text).items()}
+
+    def write_numbers(self, name: str, numbers: Mapping[str, int]) -> None:
+        """Keep numbers."""
+        write(self.supervisor / f"{name}.json", json.dumps(numbers) + "\n")
+
+    def units(self) -> dict[str, UnitSpec]:
+        """The units that should be there or are leaving, by name, in the order in which they were made."""
+        found: list[UnitSpec] = []
+        for file in (self.supervisor / "units").glob("*.json"):
+            try:
+                found.append(unit_from_text(file.read_bytes()))
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                raise TfsdeployError(
+                    str(error), where=str(file), hint="remove the file, and run `tfsdeploy up`"
+                ) from error
+        return {unit.name: unit for unit in sorted(found, key=lambda unit: (unit.kind, unit.ordinal))}
+
+    def write_unit(self, unit: UnitSpec) -> None:
+        """Hand a unit to the supervisor."""
+        try:
+            place(self.supervisor / "units" / f"{unit.name}.json", unit_to_text(unit))
+        except OSError as error:
+            raise _refused(error, self.supervisor) from error
+
+    def forget_unit(self, unit: UnitSpec) -> None:
+        """Remove everything of a unit that is gone, but its logs."""
+        shutil.rmtree(self.unit(unit.kind, unit.name), ignore_errors=True)
+        (self.supervisor / "units" / f"{unit.name}.json").unlink(missing_ok=True)
+
+    def observed(self) -> Observed | None:
+        """What the supervisor tells; None if none runs, such as after a reboot."""
+        text = _read(self.supervisor / "observed.json")
+        try:
+            observed = None if text is None else observed_from_text(text)
+        except ValueError:
+            return None
+        if observed is None or observed.boot != boot_id() or not is_alive(observed.supervisor):
+            return None
+        return observed
+
+    def replicas(self) -> tuple[ReplicaAddress, ...]:
+        """The replicas' addresses, oldest first."""
+        rows = (row for unit in self.units().values() if (row := self._endpoint(unit, "replica")) is not None)
+        return tuple(ReplicaAddress(row["replica"], row["status"]) for row in rows)
+
+    def gateways(self) -> tuple[GatewayAddress, ...]:
+        """The gateways' addresses, oldest first."""
+        rows = (row for unit in self.units().values() if (row := self._endpoint(unit, "gateway")) is not None)
+        return tuple(GatewayAddress(row["gateway"], row["status"], row["rest"], row["grpc"]) for row in rows)
+
+    def write_endpoint(self, kind: Kind, name: str, endpoint: Mapping[str, str]) -> None:
+        """Let agents and commands find a unit."""
+        folder = self.unit(kind, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / "endpoint.json", json.dumps({kind: name, **endpoint}) + "\n")
+
+    def _endpoint(self, unit: UnitSpec, kind: Kind) -> dict[str, str] | None:
+        if unit.kind != kind or unit.leaving is not None:
+            return None
+        text = _read(self.unit(kind, unit.name) / "endpoint.json")
+        return None if text is None else json.loads(text)
+
+
+def write(file: Path, text: str) -> None:
+    """Replace a file, whole and on disk.
+
+    Raises:
+        TfsdeployError: the disk is full or refuses.
+    """
+    try:
+        write_atomically(file, text)
+    except OSError as error:
+        raise _refused(error, file) from error
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _refused(error: OSError, place_: Path) -> TfsdeployError:
+    return TfsdeployError(
+        f"the fleet's state cannot be written: {error.strerror}",
+        where=str(error.filename or place_),
+        hint="TFSDEPLOY_HOME names another folder for it",
+    )
