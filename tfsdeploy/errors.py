@@ -76,7 +76,9 @@ class InvalidFile(UsageError):
         self.problems = tuple(problems)
         first = self.problems[0]
         where = f"{file}:{first.line}:{first.column}" if first.line else file
-        super().__init__("; ".join(f"{p.path}: {p.message}" if p.path else p.message for p in self.problems), where=where)
+        super().__init__(
+            "; ".join(f"{p.path}: {p.message}" if p.path else p.message for p in self.problems), where=where
+        )
 
     def __str__(self) -> str:
         return "\n".join(problem.located(self.file) for problem in self.problems)

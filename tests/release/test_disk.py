@@ -37,9 +37,14 @@ for n in itertools.count():
 
 
 def first(folder: ReleaseFolder, *models: str) -> Release:
-    start = Release("shop", "u1", 1, Change("ann@desk", "2026-01-01T00:00:00Z", "", "up"), None, {
-        name: transitions.add(1, "sha256:1") for name in models or ("m",)
-    })
+    start = Release(
+        "shop",
+        "u1",
+        1,
+        Change("ann@desk", "2026-01-01T00:00:00Z", "", "up"),
+        None,
+        {name: transitions.add(1, "sha256:1") for name in models or ("m",)},
+    )
     folder.swap(start, None)
     return start
 
@@ -48,7 +53,9 @@ def count_up(path: str, model: str, times: int) -> int:
     """Make ``times`` changes of one model, in a process of its own."""
     folder = ReleaseFolder(Path(path))
     for n in range(times):
-        change_model(folder, model, lambda before, n=n: transitions.label(before, {f"l{n}": 1}), Author(model, f"change {n}"))
+        change_model(
+            folder, model, lambda before, n=n: transitions.label(before, {f"l{n}": 1}), Author(model, f"change {n}")
+        )
     return times
 
 
@@ -111,7 +118,9 @@ def test_history_rebuilds_every_generation_that_is_kept(tmp_path: Path) -> None:
         if n % 5 == 0:
             after = change_models(folder, lambda release, n=n: ({f"extra{n}": transitions.add(n, None)}, None), ANN)
         else:
-            after = change_model(folder, "m", lambda model, n=n: transitions.label(model, {"l": 1} if n % 2 else {}), ANN)
+            after = change_model(
+                folder, "m", lambda model, n=n: transitions.label(model, {"l": 1} if n % 2 else {}), ANN
+            )
         states[after.generation] = after.models
     present = folder.read()
     assert present is not None

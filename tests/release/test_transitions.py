@@ -128,7 +128,9 @@ def test_every_sequence_keeps_what_serves(sequence: list[tuple[str, dict[str, An
             if kind == "fold":
                 pins = Pins.from_json({"models": {"m": arguments["pin"]}})
                 settled = frozenset({"m"}) if arguments["settled"] else frozenset()
-                model = transitions.fold(a_release({"m": model}), pins, keep=arguments["keep"], settled=settled).get("m", model)
+                model = transitions.fold(a_release({"m": model}), pins, keep=arguments["keep"], settled=settled).get(
+                    "m", model
+                )
             else:
                 model = getattr(transitions, kind)(model, **arguments)
         except (Busy, Refused):
@@ -159,7 +161,11 @@ def test_a_promote_that_fails_leaves_it_as_it_was(sequence: list[tuple[str, dict
     begun = transitions.begin(model, Rollout("y", to, (100,), 0, "ann@desk"), f"sha256:{to}", keep=1)
     back = transitions.take_out(begun)
     assert (back.versions, back.traffic, back.main, back.previous, back.labels) == (
-        model.versions, model.traffic, model.main, model.previous, model.labels
+        model.versions,
+        model.traffic,
+        model.main,
+        model.previous,
+        model.labels,
     )
 
 

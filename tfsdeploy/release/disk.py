@@ -1,8 +1,8 @@
 """The release document in a folder: compare-and-swap by a lock and an atomic rename, history beside it.
 
-    release.json        the present generation
-    release.lock        held (flock) while a swap compares, writes and renames
-    history/N.json      the change that made generation N, written before N is superseded
+release.json        the present generation
+release.lock        held (flock) while a swap compares, writes and renames
+history/N.json      the change that made generation N, written before N is superseded
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ def needed_versions(release: Release, entries: Sequence[Entry]) -> dict[str, set
     """The versions, by model, that the present generation or one kept in the history holds or can go back to."""
     needed: dict[str, set[int]] = {}
     states = [*release.models.items()]
-    states += [(name, before) for entry in entries for name, before in entry.change.before.items() if before is not None]
+    states += [
+        (name, before) for entry in entries for name, before in entry.change.before.items() if before is not None
+    ]
     for name, model in states:
         retired = model.rollout.retired if model.rollout else {}
         back = {v for v in (model.main, model.previous) if v is not None}

@@ -120,7 +120,7 @@ class Release:
             generation=self.generation + 1,
             change=replace(change, before={name: self.models.get(name) for name in sorted(models)}),
             pins=pins or self.pins,
-            models={name: merged[name] for name in sorted(merged) if merged[name] is not None},
+            models={name: model for name, model in sorted(merged.items()) if model is not None},
         )
 
     def supersedes(self, other: Release | None) -> bool:

@@ -26,7 +26,13 @@ def add(version: int, digest: str | None) -> ModelRelease:
 
 
 def begin(
-    model: ModelRelease, rollout: Rollout, digest: str | None, *, keep: int, settled: bool = True, take_over: bool = False
+    model: ModelRelease,
+    rollout: Rollout,
+    digest: str | None,
+    *,
+    keep: int,
+    settled: bool = True,
+    take_over: bool = False,
 ) -> ModelRelease:
     """Load the version of ``rollout`` beside what serves; traffic does not move.
 
@@ -48,7 +54,9 @@ def begin(
     if current is not None:
         same = (current.to, current.steps) == (rollout.to, rollout.steps)
         if not same and not take_over:
-            raise Busy(f"{current.by} is changing this model: promote to version {current.to}", hint="--take-over to insist")
+            raise Busy(
+                f"{current.by} is changing this model: promote to version {current.to}", hint="--take-over to insist"
+            )
         if same:
             return replace(model, rollout=replace(current, id=rollout.id, by=rollout.by))
         model = take_out(model)
@@ -66,11 +74,11 @@ def begin(
 
 def shift(model: ModelRelease, share: int, *, settled: bool = True) -> ModelRelease:
     """The next step of the rollout: ``share`` percent of the traffic to its version, the rest to the main one."""
-    rollout = _rollout_of(model)
-    if share == 100 or model.main is None:
+    rollout, main = _rollout_of(model), model.main
+    if share == 100 or main is None or main == rollout.to:
         traffic = {rollout.to: 100}
     else:
-        traffic = {model.main: 100 - share, rollout.to: share}
+        traffic = {main: 100 - share, rollout.to: share}
     return replace(_move(model, traffic, "all", settled), rollout=replace(rollout, step=rollout.step + 1))
 
 
@@ -91,7 +99,9 @@ def take_out(model: ModelRelease) -> ModelRelease:
     held = {**back.versions, **rollout.retired}
     if rollout.loaded and rollout.to not in _with_traffic(back):
         del held[rollout.to]
-    return replace(back, versions=dict(sorted(held.items())), rollout=None, labels=_labels_within(back.labels, set(held)))
+    return replace(
+        back, versions=dict(sorted(held.items())), rollout=None, labels=_labels_within(back.labels, set(held))
+    )
 
 
 def rollback(model: ModelRelease, *, to: int | None = None, settled: bool = True) -> ModelRelease:
@@ -117,9 +127,7 @@ def rollback(model: ModelRelease, *, to: int | None = None, settled: bool = True
         raise Refused(f"rollback: version {target} has all the traffic already", hint=_could_name(model))
     left = {v for v in (*model.traffic, model.rollout.to if model.rollout else target) if v != target}
     moved = model if model.traffic == {target: 100} else _move(model, {target: 100}, "enough", settled)
-    return replace(
-        moved, main=target, previous=None, rejected=(model.rejected | left) - {target}, rollout=None
-    )
+    return replace(moved, main=target, previous=None, rejected=(model.rejected | left) - {target}, rollout=None)
 
 
 def label(model: ModelRelease, labels: Mapping[str, int]) -> ModelRelease:
@@ -147,8 +155,8 @@ def retire(model: ModelRelease, version: int) -> ModelRelease:
     Raises:
         Refused: the version has traffic, or may get it back while a barrier is closed.
     """
-    if version in _with_traffic(model):
-        raise Refused(f"version {version} has traffic, so it stays loaded")
+    if version in _with_traffic(model) or (model.rollout and version == model.rollout.to):
+        raise Refused(f"version {version} has traffic or is about to get some, so it stays loaded")
     held = {v: d for v, d in model.versions.items() if v != version}
     return replace(
         model,
@@ -179,7 +187,9 @@ def fold(release: Release, pins: Pins, *, keep: int, settled: frozenset[str] = f
         if after == before:
             continue
         if before is not None and before.rollout is not None:
-            raise Busy(f"{before.rollout.by} is changing model {name}", where=name, hint="the pins are folded when it ends")
+            raise Busy(
+                f"{before.rollout.by} is changing model {name}", where=name, hint="the pins are folded when it ends"
+            )
         changed[name] = after
     return changed
 
@@ -191,12 +201,11 @@ def _pinned(before: ModelRelease | None, pin: Pin, keep: int, settled: bool) -> 
     else:
         traffic = {pin.version: 100 - pin.canary.weight, pin.canary.version: pin.canary.weight}
     wanted = set(traffic) | set(pin.labels.values())
+    labels = dict(sorted(pin.labels.items()))
     if before is None:
-        return ModelRelease(
-            versions=dict.fromkeys(sorted(wanted)), traffic=traffic, main=pin.version, labels=dict(sorted(pin.labels.items()))
-        )
+        return ModelRelease(versions=dict.fromkeys(sorted(wanted)), traffic=traffic, main=pin.version, labels=labels)
     grown = replace(before, versions={**dict.fromkeys(sorted(wanted)), **before.versions})
-    moved = grown if grown.traffic == traffic else _move(grown, traffic, "all", settled)
+    moved = replace(grown if grown.traffic == traffic else _move(grown, traffic, "all", settled), main=pin.version)
     previous = _left_behind(before, pin.version, settled)
     needed = _with_traffic(moved) | wanted
     hot = [previous] if previous in moved.versions and previous not in needed and len(needed) <= keep else []
@@ -204,10 +213,9 @@ def _pinned(before: ModelRelease | None, pin: Pin, keep: int, settled: bool) -> 
     return replace(
         moved,
         versions={v: d for v, d in sorted(moved.versions.items()) if v in held or moved.traffic == before.traffic},
-        main=pin.version,
         previous=previous,
         rejected=moved.rejected - set(traffic),
-        labels=dict(sorted(pin.labels.items())),
+        labels=labels,
     )
 
 
@@ -237,7 +245,8 @@ def _with_traffic(model: ModelRelease) -> set[int]:
 
 def _beyond(model: ModelRelease, wanted: set[int], keep: int) -> set[int]:
     """The versions that leave so that at most ``keep`` + 1 stay: never one with traffic or a label, `previous` last."""
-    needed = _with_traffic(model) | set(model.labels.values()) | wanted
+    arriving = {model.rollout.to} if model.rollout else set()
+    needed = _with_traffic(model) | set(model.labels.values()) | arriving | wanted
     spare = sorted((v for v in model.versions if v not in needed), key=lambda v: (v == model.previous, v))
     room = max(0, keep + 1 - len(needed))
     return set(spare[: max(0, len(spare) - room)])

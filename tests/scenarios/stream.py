@@ -1,0 +1,111 @@
+"""The stream of requests that runs through every scenario, and what it must have found."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.scenarios.live import LiveFleet
+from tfsdeploy.deploy.load import Ask, Background, Stream, Tally
+from tfsdeploy.protocol import wire
+
+Z_999 = 3.2905
+"""Standard deviations that hold 99.9 % of a normal distribution."""
+
+
+@dataclass
+class Requests:
+    """What a stream asked for and what it was answered."""
+
+    tally: Tally = field(default_factory=Tally)
+    answers: dict[str, Counter[int]] = field(default_factory=dict)
+
+    def check(self, *, lost_in_a_gateway: bool = False) -> None:
+        """Every request was sent and answered rightly.
+
+        Args:
+            lost_in_a_gateway: a gateway was killed outright, so what was in flight inside it may be lost
+                (a connection that broke, never a wrong answer).
+        """
+        tally = self.tally
+        assert tally.sent == tally.asked > 0
+        failures = Counter(tally.kinds)
+        if lost_in_a_gateway:
+            broken = [kind for kind in failures if "connection" in kind or "UNAVAILABLE" in kind]
+            lost = sum(failures.pop(kind) for kind in broken)
+            assert lost <= 20, (lost, tally.failures)
+        assert not failures, (failures, tally.failures)
+
+
+def asks_of(key: str, allowed: set[int] | None, seen: Counter[int]) -> Iterator[Ask]:
+    """The requests of one model: ``m``, ``m/7`` (that version) or ``m@stable`` (that label)."""
+
+    def checked(value: float) -> str | None:
+        seen[int(value)] += 1
+        return None if allowed is None or value in allowed else f"{key} answered {value}, not one of {allowed}"
+
+    def rest(body: bytes) -> str | None:
+        predictions = json.loads(body)["predictions"]
+        return checked(float(predictions[0])) if len(predictions) == 1 else f"not one prediction: {body!r}"
+
+    def grpc(body: bytes) -> str | None:
+        outputs = wire.PredictResponse.FromString(body).outputs
+        values = wire.tensor_values(next(iter(outputs.values())))
+        return checked(float(values[0])) if len(values) == 1 else f"not one prediction: {values!r}"
+
+    path, request = f"/v1/models/{key}", wire.PredictRequest()
+    request.model_spec.name = key
+    for mark, word in (("/", "versions"), ("@", "labels")):
+        if mark in key:
+            request.model_spec.name, _, which = key.partition(mark)
+            path = f"/v1/models/{request.model_spec.name}/{word}/{which}"
+            if mark == "/":
+                request.model_spec.version.value = int(which)
+            else:
+                request.model_spec.version_label = which
+    request.inputs["x"].CopyFrom(wire.tensor([1.0]))
+    yield Ask("rest", f"{path}:predict", b'{"instances": [1.0]}', rest)
+    yield Ask("grpc", wire.PREDICT, request.SerializeToString(), grpc)
+
+
+@contextmanager
+def stream(
+    fleet: LiveFleet, models: dict[str, set[int] | None], *, rate: float = 40, seconds: float = 0
+) -> Iterator[Requests]:
+    """Requests, REST and gRPC, from entering to leaving, and for ``seconds`` at least.
+
+    Args:
+        fleet: whose gateway is asked.
+        models: model (see `asks_of`) -> the answers that are right; None: any.
+        rate: requests a second, all together.
+        seconds: how long at least.
+    """
+    requests = Requests(answers={key: Counter() for key in models})
+    asks = [ask for key, allowed in models.items() for ask in asks_of(key, allowed, requests.answers[key])]
+    if os.environ.get("TFSDEPLOY_SOAK"):
+        rate, seconds = rate * 2, max(seconds, 30)
+    running = Background(Stream(fleet.rest, fleet.grpc, asks, rate))
+    begun = time.monotonic()
+    with running:
+        _wait(lambda: running.tally.seconds, "the first answers")
+        yield requests
+        _wait(lambda: time.monotonic() - begun >= seconds, "the end of the stream", limit=seconds + 5)
+    requests.tally = running.tally
+
+
+def _wait(check: Callable[[], object], what: str, limit: float = 10) -> None:
+    end = time.monotonic() + limit
+    while not check():
+        assert time.monotonic() < end, f"not in {limit:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+def within_binomial_bounds(hits: int, of: int, share: float) -> bool:
+    """Whether ``hits`` is what ``share`` gives in ``of`` trials, in 999 of 1,000 cases."""
+    return abs(hits - of * share) <= Z_999 * math.sqrt(of * share * (1 - share)) + 1
