@@ -1,0 +1,112 @@
+"""What must hold between two keys of a fleet file. Each rule looks only at values that are valid in themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfsdeploy.fleet.addresses import OBJECT_STORES
+from tfsdeploy.fleet.grammar import FLEET, SERVING
+from tfsdeploy.fleet.kinds import Section
+from tfsdeploy.fleet.nodes import Problems
+from tfsdeploy.fleet.read import Places
+
+Values = Mapping[str, Any]
+
+
+def check(fleet: Values, places: Places, problems: Problems) -> None:
+    """Note what does not fit together.
+
+    Args:
+        fleet: what `read` found valid, without defaults.
+        places: where each value stands.
+        problems: get what is wrong.
+    """
+    _check_store(fleet, places, problems)
+    _check_serving(fleet.get("serving", {}), places, problems)
+    _check_gateway(fleet, places, problems)
+    keep = _or_default(SERVING, fleet.get("serving", {}), "serving.keep", places)
+    for name, model in fleet.get("models", {}).items():
+        _check_model(f"models.{name}", model, keep, places, problems)
+
+
+def _check_store(fleet: Values, places: Places, problems: Problems) -> None:
+    options = fleet.get("storeOptions", {})
+    scheme = fleet.get("store", "").partition("://")[0]
+    if scheme and scheme not in OBJECT_STORES:
+        for name in options:
+            problems.add(
+                places[f"storeOptions.{name}"], f"storeOptions.{name}", f"not for a {scheme}:// store; leave it out"
+            )
+    elif scheme and scheme != "s3":
+        for name in {"region", "pathStyle"} & set(options):
+            problems.add(places[f"storeOptions.{name}"], f"storeOptions.{name}", f"only for s3://, not for {scheme}://")
+    if options.get("anonymous") and "credentialsSecret" in options:
+        path = "storeOptions.anonymous"
+        problems.add(places[path], path, "found true beside credentialsSecret; write only one of them")
+
+
+def _check_serving(serving: Values, places: Places, problems: Problems) -> None:
+    replicas = _or_default(SERVING, serving, "serving.replicas", places)
+    wanted = serving.get("minAvailable")
+    if wanted is not None and replicas is not None and wanted > replicas:
+        path = "serving.minAvailable"
+        problems.add(places[path], path, f"found {wanted}, more than the {replicas} replicas; write at most {replicas}")
+    flags = serving.get("flags", {})
+    for name in ("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"):
+        if name in flags and "tensorflow_session_parallelism" in flags:
+            path = f"serving.flags.{name}"
+            problems.add(
+                places[path], path, "found beside tensorflow_session_parallelism, which sets it; write only one of them"
+            )
+    batching = serving.get("batching")
+    if batching is not None and "platform_config_file" in flags:
+        path = "serving.flags.platform_config_file"
+        problems.add(places[path], path, "found beside batching, which the server ignores then; write only one of them")
+
+
+def _check_gateway(fleet: Values, places: Places, problems: Problems) -> None:
+    gateway = fleet.get("gateway", {})
+    if gateway.get("grpc") and gateway.get("grpc") == gateway.get("rest"):
+        problems.add(
+            places["gateway.grpc"], "gateway.grpc", f"found {gateway['grpc']}, the port of REST; write another one"
+        )
+    if _or_default(FLEET, fleet, "target", places) == "kubernetes":
+        for name in ("rest", "grpc"):
+            if gateway.get(name) == 0:
+                path = f"gateway.{name}"
+                problems.add(places[path], path, "found 0, which only the local target can choose; write a port")
+
+
+def _check_model(path: str, model: Values, keep: int | None, places: Places, problems: Problems) -> None:
+    version, canary = model.get("version"), model.get("canary")
+    if f"{path}.version" not in places:
+        for name in ("canary", "labels"):
+            if model.get(name):
+                at = f"{path}.{name}"
+                problems.add(places[at], at, "needs a pinned version beside it; write version: N")
+        return
+    trial = None if canary is None else canary.get("version")
+    if version is not None and trial == version:
+        at = f"{path}.canary.version"
+        problems.add(places[at], at, f"found {trial}, the same as version; write another version, or leave canary out")
+    if keep is not None and trial is not None and version is not None and keep < 1:
+        at = f"{path}.canary"
+        problems.add(
+            places[at], at, f"2 versions are pinned, but serving.keep: {keep} allows {keep + 1}; write keep: 1"
+        )
+    known = sorted(number for number in (version, trial) if number is not None)
+    complete = version is not None and (f"{path}.canary" not in places or trial is not None)
+    for label, target in model.get("labels", {}).items():
+        if complete and target not in known:
+            at = f"{path}.labels.{label}"
+            allowed = " or ".join(str(number) for number in known)
+            problems.add(places[at], at, f"found {target}, which is neither version nor canary; write {allowed}")
+
+
+def _or_default(section: Section, values: Values, path: str, places: Places) -> Any:
+    """The value, or its default; None if what the file says is not valid."""
+    name = path.rpartition(".")[2]
+    if path in places:
+        return values.get(name)
+    return next(key.default for key in section.keys if key.name == name)

@@ -1,0 +1,277 @@
+"""The grammar of the fleet file, declared once: validation, the JSON Schema and the reference page are made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfsdeploy.fleet.addresses import (
+    SECRET_KEYS,
+    SECRET_NAME_PATTERN,
+    STORE_PATTERN,
+    complain_about_endpoint,
+    complain_about_secret_name,
+    complain_about_store,
+)
+from tfsdeploy.fleet.flags import FLAGS, REFUSED_FLAGS
+from tfsdeploy.fleet.kinds import (
+    REQUIRED,
+    Boolean,
+    Choice,
+    Integer,
+    Key,
+    Named,
+    Number,
+    Quantity,
+    Section,
+    Text,
+)
+from tfsdeploy.fleet.model import Batching, Canary, Gateway, Model, Resources, Serving, StoreOptions
+from tfsdeploy.names import FLEET_NAME, LABEL_NAME, MAX_VERSION, MODEL_NAME
+
+IMAGE = "tensorflow/serving:2.20.0"
+GATEWAY_IMAGE = "envoyproxy/envoy:v1.40.0"
+
+_CLUSTER = ("docker", "kubernetes")
+_KUBERNETES = ("kubernetes",)
+
+_VERSION = Integer(1, MAX_VERSION)
+_PORT = Integer(0, 65535)
+_FLEET_NAME = Text("a DNS label: at most 40 of a-z, 0-9 and -", FLEET_NAME.pattern.removesuffix(r"\Z"))
+_MODEL_NAME = Text("1 to 63 of A-Z, a-z, 0-9, _ and -, not beginning with -", MODEL_NAME.pattern.removesuffix(r"\Z"))
+_LABEL_NAME = Text("1 to 63 of A-Z, a-z, 0-9, _ and -, not beginning with -", LABEL_NAME.pattern.removesuffix(r"\Z"))
+_SECRET_NAME = Text("the name of a Secret", SECRET_NAME_PATTERN, complain_about_secret_name)
+_IMAGE = Text(
+    "an image such as registry.example:5000/team/serving:2.20.0",
+    r"[a-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+)
+_ENDPOINT = Text(
+    "http://HOST:PORT or https://HOST",
+    r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?",
+    complain_about_endpoint,
+)
+_ADDRESS = Text(
+    "an IP address such as 127.0.0.1 or 0.0.0.0",
+    r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])|::1?",
+)
+_SERVER = Text(
+    "embedded, embedded-like-tfs or the path of tensorflow_model_server", r"embedded|embedded-like-tfs|\S*/\S+"
+)
+_CPU = Quantity("cores such as 2, 0.5 or 500m, at most 1024", {"": 1, "m": 0.001}, 0.001, 1024)
+_BYTES = Quantity(
+    "an amount with its unit, from 1Mi to 1Pi, such as 512Mi or 4Gi",
+    {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40},
+    2**20,
+    2**50,
+)
+
+STORE_OPTIONS = Section(
+    (
+        Key(
+            "endpoint",
+            _ENDPOINT,
+            "address of the object store, if it is not the provider's own",
+            example="https://s3.example.org",
+        ),
+        Key(
+            "region",
+            Text("a region such as eu-central-1", r"[A-Za-z0-9-]{1,64}"),
+            "region of the bucket (s3)",
+            example="eu-central-1",
+        ),
+        Key(
+            "credentialsSecret",
+            _SECRET_NAME,
+            "name of the Secret that holds the credentials; without it they come from the surroundings "
+            "(workload identity, instance profile, environment variables)",
+            example="model-store",
+            read_by=_KUBERNETES,
+        ),
+        Key("pathStyle", Boolean(), "the bucket is in the path, not in the host name (s3)", False, "true"),
+        Key("anonymous", Boolean(), "read without credentials", False, "true"),
+    ),
+    StoreOptions,
+    refused=SECRET_KEYS,
+)
+
+RESOURCES = Section(
+    (
+        Key("cpu", _CPU, "cores of one replica", example="2", read_by=_CLUSTER),
+        Key(
+            "memory",
+            _BYTES,
+            "memory of one replica; leave room for two versions of each model",
+            example="4Gi",
+            read_by=_CLUSTER,
+        ),
+        Key("gpu", Integer(0, 64), "GPUs of one replica", 0, "1", read_by=_CLUSTER),
+    ),
+    Resources,
+)
+
+BATCHING = Section(
+    (
+        Key("maxBatchSize", Integer(1, 1 << 20), "most examples in one batch", example="32"),
+        Key("batchTimeoutMicros", Integer(0, 60_000_000), "how long a batch waits to be filled", example="1000"),
+        Key("numBatchThreads", Integer(1, 4096), "batches that run at a time", example="4"),
+        Key(
+            "maxEnqueuedBatches",
+            Integer(1, 1 << 20),
+            "batches that wait; beyond them requests are refused",
+            example="4",
+        ),
+    ),
+    Batching,
+)
+
+SERVING = Section(
+    (
+        Key("replicas", Integer(1, 1000), "model servers", 1, "3"),
+        Key(
+            "minAvailable",
+            Integer(1, 1000),
+            "replicas that must have the version before a rollback moves traffic, and that are kept while others roll",
+            example="2",
+            default_says="half of `replicas`, rounded up",
+        ),
+        Key(
+            "server",
+            _SERVER,
+            "the model server of the local target: the embedded one, the embedded one with the manners of TF Serving, "
+            "or a tensorflow_model_server (a relative path is seen from this file)",
+            "embedded",
+            "/usr/bin/tensorflow_model_server",
+            read_by=("local",),
+        ),
+        Key("image", _IMAGE, "the model server's image", IMAGE, IMAGE, read_by=_CLUSTER),
+        Key("resources", RESOURCES, "what one replica may use", {}),
+        Key(
+            "disk",
+            _BYTES,
+            "local model cache of one replica; choose it for `keep` + 1 versions of every model",
+            example="20Gi",
+            default_says="no limit",
+            read_by=_CLUSTER,
+        ),
+        Key("keep", Integer(0, 9), "previous versions that stay loaded: what makes a rollback instant", 1, "1"),
+        Key("batching", BATCHING, "batching in the server, for all models; `{}` turns it on with the server's defaults",
+            default_says="off"),
+        Key("flags", Section(FLAGS, refused=REFUSED_FLAGS), "other flags of tensorflow_model_server, without dashes", {}),
+        Key("drainSeconds", Number(0, 3600, "seconds"), "how long a version stays after all gateways have left it", 5.0, "5"),
+    ),
+    Serving,
+)  # fmt: skip
+
+GATEWAY = Section(
+    (
+        Key("replicas", Integer(1, 100), "gateways; the local ones share their ports", 1, "2"),
+        Key("rest", _PORT, "port for REST; 0: a free one (local)", 8501, "8501"),
+        Key("grpc", _PORT, "port for gRPC; 0: a free one (local)", 8500, "8500"),
+        Key("address", _ADDRESS, "what the ports are bound to", "127.0.0.1", "0.0.0.0", read_by=("local", "docker")),
+        Key("service", Choice(("ClusterIP", "NodePort", "LoadBalancer")), "type of the Service", "ClusterIP",
+            "LoadBalancer", read_by=_KUBERNETES),
+        Key("image", _IMAGE, "the gateway's image", GATEWAY_IMAGE, GATEWAY_IMAGE, read_by=_CLUSTER),
+        Key("timeoutSeconds", Number(0.1, 86400, "seconds"), "when a request without answer is given up", 60.0, "60"),
+        Key(
+            "perTryTimeoutSeconds",
+            Number(0, 86400, "seconds"),
+            "when a request without answer goes to another replica as well, and the first answer counts; 0: never",
+            2.0,
+            "0.5",
+        ),
+        Key(
+            "maxRequestBytes",
+            Integer(1024, 1 << 30),
+            "the largest request that is taken; it is kept in memory, to be sent again if a replica dies",
+            64 << 20,
+            "16777216",
+        ),
+    ),
+    Gateway,
+)  # fmt: skip
+
+CANARY = Section(
+    (
+        Key("version", _VERSION, "the version on trial", REQUIRED, "8"),
+        Key("weight", Integer(1, 99), "its share of the requests, in percent", REQUIRED, "10"),
+    ),
+    Canary,
+)
+
+MODEL = Section(
+    (
+        Key(
+            "version",
+            _VERSION,
+            "pins the version: this file owns it",
+            example="7",
+            default_says="the newest at the first `up`; after that `promote` and `rollback` own it",
+        ),
+        Key("canary", CANARY, "a second version that gets part of the traffic; needs `version`", default_says="none"),
+        Key(
+            "labels",
+            Named(_LABEL_NAME, _VERSION),
+            "name → version, resolved at the gateway; `version` or the canary's",
+            {},
+        ),
+        Key(
+            "example",
+            Text("the path of a JSON file, seen from this file", r"[^\s].*"),
+            "a request that a version must answer before it gets traffic (a relative path is seen from this file)",
+            example="requests/ranker.json",
+        ),
+    ),
+    Model,
+)
+
+FLEET = Section(
+    (
+        Key("apiVersion", Choice(("tfsdeploy/v1",)), "version of this grammar", REQUIRED, "tfsdeploy/v1"),
+        Key("kind", Choice(("Fleet",)), "what the file describes", REQUIRED, "Fleet"),
+        Key("name", _FLEET_NAME, "name of the fleet; part of every name that is made for it", REQUIRED, "shop"),
+        Key(
+            "target",
+            Choice(("local", "docker", "kubernetes")),
+            "where the fleet lives, unless `-t` says otherwise",
+            "local",
+            "kubernetes",
+        ),
+        Key(
+            "store",
+            Text("a URL such as s3://models/prod or file://./models", STORE_PATTERN, complain_about_store),
+            "where the models live; a relative file:// is seen from this file",
+            REQUIRED,
+            "s3://models/prod",
+        ),
+        Key("storeOptions", STORE_OPTIONS, "how an object store is reached; only for s3://, gs:// and az://", {}),
+        Key("serving", SERVING, "the replicas", {}),
+        Key("gateway", GATEWAY, "the only address that clients know", {}),
+        Key(
+            "models",
+            Named(_MODEL_NAME, MODEL, least=1),
+            "name → model; `{}` for one that this file does not pin",
+            REQUIRED,
+        ),
+    )
+)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the fleet file, for editors.
+
+    It says what each key may be; what depends on two (`minAvailable` and `replicas`) only `tfsdeploy validate` knows.
+    """
+    from tfsdeploy.fleet.pages import schema_of
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tfsdeploy fleet file",
+        **schema_of(FLEET),
+    }
+
+
+def reference() -> str:
+    """The reference page of the fleet file, as Markdown."""
+    from tfsdeploy.fleet.pages import reference_of
+
+    return reference_of(FLEET)
