@@ -1,0 +1,154 @@
+"""Where an agent learns what is wanted and who is there: one seam for every target, and its form on a file system."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from tfsdeploy.fleet.pins import Pins
+from tfsdeploy.release.model import InvalidRelease, Release, decode
+
+RELEASE_SECONDS = 0.025
+"""How often the release document is looked at: a stat, which costs microseconds and works on every file system."""
+
+FOLDER_SECONDS = 0.2
+"""How often folders and pins are looked at; they change only when the fleet's shape or its file does."""
+
+
+class ReleaseSource(Protocol):
+    """Where the release document is watched."""
+
+    def releases(self) -> AsyncIterator[Release | InvalidRelease]:
+        """The present release once it is there, and each later one; or why what stands there cannot be followed."""
+
+
+class ReplicaSource(Protocol):
+    """Where the replicas of a fleet are discovered."""
+
+    def replicas(self) -> AsyncIterator[Mapping[str, str]]:
+        """Name -> base URL of the agent's status server: at once, even if there are none, and whenever it changes."""
+
+
+class PinsSource(Protocol):
+    """Where the pins of the fleet file are handed over."""
+
+    def pins(self) -> AsyncIterator[Pins | ValueError]:
+        """The present pins once they are there, and each later ones; or why what stands there cannot be read."""
+
+
+class ReleaseFile:
+    """The release document as a file that is replaced by renames.
+
+    Args:
+        file: the document.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, file: Path, *, every: float = RELEASE_SECONDS) -> None:
+        self._file = file
+        self._every = every
+
+    async def releases(self) -> AsyncIterator[Release | InvalidRelease]:
+        """See `ReleaseSource.releases`."""
+        async for text in _contents(self._file, self._every):
+            try:
+                yield decode(text)
+            except InvalidRelease as error:
+                yield InvalidRelease(error.message, where=str(self._file))
+
+
+class PinsFile:
+    """The pins as a file that is replaced by renames.
+
+    Args:
+        file: the document.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, file: Path, *, every: float = FOLDER_SECONDS) -> None:
+        self._file = file
+        self._every = every
+
+    async def pins(self) -> AsyncIterator[Pins | ValueError]:
+        """See `PinsSource.pins`."""
+        async for text in _contents(self._file, self._every):
+            try:
+                yield Pins.from_json(json.loads(text))
+            except (ValueError, RecursionError) as error:
+                yield ValueError(f"{self._file}: {error}")
+
+
+class ReplicaFolder:
+    """Replicas as folders, each with an ``endpoint.json``: ``{"replica": NAME, "status": URL}``.
+
+    Args:
+        folder: holds one folder a replica; need not be there yet.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, folder: Path, *, every: float = FOLDER_SECONDS) -> None:
+        self._folder = folder
+        self._every = every
+
+    async def replicas(self) -> AsyncIterator[Mapping[str, str]]:
+        """See `ReplicaSource.replicas`; an endpoint that cannot be read is looked at again when it changes."""
+        known: dict[str, str] | None = None
+        seen: dict[Path, _Mark] | None = None
+        while True:
+            marks = self._marks()
+            if marks != seen:
+                seen = marks
+                found = dict(sorted(endpoint for file in marks if (endpoint := _endpoint(file)) is not None))
+                if found != known:
+                    known = found
+                    yield found
+            await asyncio.sleep(self._every)
+
+    def _marks(self) -> dict[Path, _Mark]:
+        try:
+            folders = sorted(os.listdir(self._folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        files = [self._folder / name / "endpoint.json" for name in folders]
+        return {file: mark for file in files if (mark := _mark(file)) is not None}
+
+
+_Mark = tuple[int, int, int, int]
+
+
+def _mark(file: Path) -> _Mark | None:
+    """What is different after a rename, even if the inode number is used again."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+async def _contents(file: Path, every: float) -> AsyncIterator[bytes]:
+    """What a file holds: once it is there, and whenever it is replaced."""
+    seen: _Mark | None = None
+    while True:
+        mark = _mark(file)
+        if mark is not None and mark != seen:
+            try:
+                text = file.read_bytes()
+            except OSError:
+                text = None
+            if text is not None:
+                seen = mark
+                yield text
+                continue
+        await asyncio.sleep(every)
+
+
+def _endpoint(file: Path) -> tuple[str, str] | None:
+    try:
+        plain = json.loads(file.read_bytes())
+        return str(plain["replica"]), str(plain["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
