@@ -154,13 +154,25 @@ SERVING = Section(
             read_by=_CLUSTER,
         ),
         Key("keep", Integer(0, 9), "previous versions that stay loaded: what makes a rollback instant", 1, "1"),
-        Key("batching", BATCHING, "batching in the server, for all models; `{}` turns it on with the server's defaults",
-            default_says="off"),
-        Key("flags", Section(FLAGS, refused=REFUSED_FLAGS), "other flags of tensorflow_model_server, without dashes", {}),
-        Key("drainSeconds", Number(0, 3600, "seconds"), "how long a version stays after all gateways have left it", 5.0, "5"),
+        Key(
+            "batching",
+            BATCHING,
+            "batching in the server, for all models; `{}` turns it on with the server's defaults",
+            default_says="off",
+        ),
+        Key(
+            "flags", Section(FLAGS, refused=REFUSED_FLAGS), "other flags of tensorflow_model_server, without dashes", {}
+        ),
+        Key(
+            "drainSeconds",
+            Number(0, 3600, "seconds"),
+            "how long a version stays after all gateways have left it",
+            5.0,
+            "5",
+        ),
     ),
     Serving,
-)  # fmt: skip
+)
 
 GATEWAY = Section(
     (
@@ -168,8 +180,14 @@ GATEWAY = Section(
         Key("rest", _PORT, "port for REST; 0: a free one (local)", 8501, "8501"),
         Key("grpc", _PORT, "port for gRPC; 0: a free one (local)", 8500, "8500"),
         Key("address", _ADDRESS, "what the ports are bound to", "127.0.0.1", "0.0.0.0", read_by=("local", "docker")),
-        Key("service", Choice(("ClusterIP", "NodePort", "LoadBalancer")), "type of the Service", "ClusterIP",
-            "LoadBalancer", read_by=_KUBERNETES),
+        Key(
+            "service",
+            Choice(("ClusterIP", "NodePort", "LoadBalancer")),
+            "type of the Service",
+            "ClusterIP",
+            "LoadBalancer",
+            read_by=_KUBERNETES,
+        ),
         Key("image", _IMAGE, "the gateway's image", GATEWAY_IMAGE, GATEWAY_IMAGE, read_by=_CLUSTER),
         Key("timeoutSeconds", Number(0.1, 86400, "seconds"), "when a request without answer is given up", 60.0, "60"),
         Key(
@@ -188,7 +206,7 @@ GATEWAY = Section(
         ),
     ),
     Gateway,
-)  # fmt: skip
+)
 
 CANARY = Section(
     (

@@ -14,12 +14,9 @@ from tfsdeploy.fleet.kinds import (
     Named,
     Section,
     Unfit,
-    closest,
-    other_reading,
-    show,
-    show_text,
 )
 from tfsdeploy.fleet.nodes import Node, Problems, Refused, Scalar, Table
+from tfsdeploy.fleet.wording import closest, other_reading, show, show_text
 
 INVALID: Any = object()
 """The value of a node that has a problem; it is noted already."""
