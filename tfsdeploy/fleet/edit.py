@@ -6,13 +6,14 @@ and compared with what was meant before it is returned.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.fleet.load import parse_fleet
 from tfsdeploy.fleet.model import Canary, Model
-from tfsdeploy.fleet.nodes import read_tree
+from tfsdeploy.fleet.nodes import Node, Problems, Table, read_tree
 
 Change = Callable[[str, Table], str]
 """The whole text and the model's place in it → the text with one thing changed."""
@@ -97,20 +98,20 @@ def _edited(text: str, name: str, before: Model, after: Model, file: str) -> str
     """The text with one model changed, proven by reading it again."""
     if before == after:
         return text
+    meant = parse_fleet(text, file)
+    meant = replace(meant, models={**meant.models, name: after})
     edited = text
-    for change in _changes(before, after):
-        edited = change(edited, _model_table(edited, name, file))
-    expected = parse_fleet(text, file)
-    expected = replace(expected, models={**expected.models, name: after})
     try:
-        proven = parse_fleet(edited, file) == expected
-    except UsageError:
+        for change in _changes(before, after):
+            edited = change(edited, _model_table(edited, name, file))
+        proven = parse_fleet(edited, file) == meant
+    except (UsageError, LookupError):
         proven = False
     if not proven:
         raise TfsdeployError(
             f"model {name} is written in a way that cannot be edited safely; the file is as it was",
             where=file,
-            hint=f"write the new version of {name} into the file yourself",
+            hint="make this change in the file yourself",
         )
     return edited
 
@@ -160,7 +161,11 @@ def _drop(*path: str) -> Change:
             return _spliced(text, key.start, table.pairs[index + 1][0].start)
         if table.flow and len(names) == 1:
             return _spliced(text, key.start, value.end)
-        return _spliced(text, _start_of_line(text, key.start), _after_line(text, _last(value)))
+        end = _last(value) + _comma_after(text, _last(value))
+        line = _start_of_line(text, key.start)
+        if text[line : key.start].strip(" ") == "" and text[end : end + 1] in ("", "#", "\r", "\n"):
+            return _spliced(text, line, _after_line(text, end))
+        return _spliced(text, key.start, end)
 
     return change
 
@@ -198,6 +203,12 @@ def _is_gap(between: str) -> bool:
     return between.strip(" \t") == ","
 
 
+def _comma_after(text: str, index: int) -> int:
+    """How much of what follows a pair belongs to it: a comma, and the blanks around it."""
+    found = re.compile(r"[ \t]*,?[ \t]*").match(text, index)
+    return len(found.group()) if found else 0
+
+
 def _last(node: Node) -> int:
     """Where the last character of a value stands: a block mapping's own end is where the next thing begins."""
     if isinstance(node, Table) and not node.flow and node.pairs:
@@ -227,7 +238,10 @@ def _line_end(text: str) -> str:
 
 
 def _pair(table: Table, name: str) -> tuple[Node, Node]:
-    return next((key, value) for key, value in table.pairs if key.text == name)
+    for key, value in table.pairs:
+        if key.text == name:
+            return key, value
+    raise LookupError(name)
 
 
 def _inside(table: Table, path: tuple[str, ...]) -> Table:
