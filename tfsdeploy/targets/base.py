@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,6 +90,14 @@ class Target(Protocol):
 
     def changes(self, fleet: Fleet) -> tuple[str, ...]:
         """What `apply` would do, a line each with its reason; empty if the shape is as the fleet file says."""
+
+    def exclusive(self, fleet: Fleet) -> AbstractContextManager[None]:
+        """Nobody else changes the shape of this fleet meanwhile.
+
+        Raises:
+            Busy: somebody else does.
+            UsageError: the name belongs to another fleet file.
+        """
 
     def prepare(self, fleet: Fleet) -> None:
         """Make the fleet's home and settings, so that a release can be written before the first replica starts."""

@@ -68,12 +68,18 @@ def holder(port: int) -> Holder | None:
         if not entry.name.isdigit():
             continue
         try:
-            names = {str(descriptor.readlink()) for descriptor in (entry / "fd").iterdir()}
-            if sockets & names:
+            if any(_target(descriptor) in sockets for descriptor in (entry / "fd").iterdir()):
                 return Holder(int(entry.name), (entry / "comm").read_text().strip())
         except OSError:
             continue
     return None
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""
 
 
 def _listening(port: int) -> set[str]:

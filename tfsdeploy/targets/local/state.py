@@ -90,6 +90,9 @@ class FleetFolder:
             raise Busy(
                 f"the shape of fleet {self.fleet_name} is being changed by {who}", hint="run this again when it is done"
             ) from None
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            lock.close()
+            raise Busy(f"fleet {self.fleet_name} was removed at this moment", hint="run this again")
         lock.truncate(0)
         lock.write(f"process {os.getpid()}\n")
         lock.flush()

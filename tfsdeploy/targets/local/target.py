@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from io import TextIOWrapper
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError, UsageError
@@ -43,7 +42,6 @@ class LocalTarget:
     def __init__(self, fleet_name: str, home: Path | None = None) -> None:
         self.fleet = fleet_name
         self._folder = FleetFolder(home or home_folder(), fleet_name)
-        self._lock: TextIOWrapper | None = None
 
     @property
     def folder(self) -> Path:
@@ -84,43 +82,45 @@ class LocalTarget:
         self._check_owner(fleet)
         return tuple(str(step) for step in self._plan(fleet).steps)
 
-    def prepare(self, fleet: Fleet) -> None:
-        """Make the fleet's home and settings; from here to the end of `apply`, nobody else changes its shape.
+    @contextmanager
+    def exclusive(self, fleet: Fleet) -> Iterator[None]:
+        """Nobody else changes the shape of this fleet meanwhile.
 
         Raises:
+            Busy: somebody else does.
             UsageError: the name belongs to another fleet file.
-            Busy: somebody else is changing this fleet's shape.
-            TfsdeployError: a gateway port is busy, or the folder cannot be written; nothing was started.
         """
         self._check_owner(fleet)
         self._folder.make()
-        self._lock = self._folder.exclusive()
-        try:
-            Places(self._folder, fleet).claim_gateway_ports()
-            self._folder.write_settings(_settings(fleet))
-        except BaseException:
-            self._unlock()
-            if self._folder.settings() is None:
-                self._folder.remove()
-            raise
+        with closing(self._folder.exclusive()):
+            try:
+                yield
+            finally:
+                if self._folder.settings() is None:
+                    # Nothing came of it.
+                    self._folder.remove()
+
+    def prepare(self, fleet: Fleet) -> None:
+        """Make the fleet's home and settings, so that a release can be written before the first replica starts.
+
+        Raises:
+            TfsdeployError: a gateway port is busy, or the folder cannot be written; nothing was started.
+        """
+        self._folder.make()
+        Places(self._folder, fleet).claim_gateway_ports()
+        self._folder.write_settings(_settings(fleet))
 
     def apply(self, fleet: Fleet, report: Report, *, timeout: float) -> None:
         """Make the shape as the fleet file says, one replica or gateway at a time.
 
         Raises:
             TfsdeployError: something did not become ready in time; what served before serves on.
-            Busy: somebody else is changing this fleet's shape.
         """
-        if self._lock is None:
-            self.prepare(fleet)
-        try:
-            places = Places(self._folder, fleet)
-            places.forget_lost_units()
-            plan = self._plan(fleet)
-            ensure_supervisor(self._folder)
-            Executor(self._folder, places.make, report, timeout).run(plan)
-        finally:
-            self._unlock()
+        places = Places(self._folder, fleet)
+        places.forget_lost_units()
+        plan = self._plan(fleet)
+        ensure_supervisor(self._folder)
+        Executor(self._folder, places.make, report, timeout).run(plan)
 
     def logs(self, names: tuple[str, ...], *, follow: bool, tail: int) -> Iterator[str]:
         """The last ``tail`` lines of each log of the named units or processes, and new ones while ``follow``.
@@ -204,11 +204,6 @@ class LocalTarget:
                 raise UsageError(
                     f"there is no log of {name!r}", hint=f"there are: {known}" if known else "run `up` first"
                 )
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
 
 def _wanted(fleet: Fleet, kind: Kind, count: int) -> Wanted:
