@@ -7,7 +7,7 @@ import click
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
-from tfsdeploy.cli.switch import FIELDS, document, interruptible, probing, show, write_option, why_option
+from tfsdeploy.cli.switch import FIELDS, follow, interruptible, probe_option, probing, show, why_option, write_option
 
 
 @declare(
@@ -24,10 +24,20 @@ from tfsdeploy.cli.switch import FIELDS, document, interruptible, probing, show,
 @click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="The version to go to; it must be loaded.")
 @why_option
 @write_option
+@probe_option
 @fleet_options(by_name=True, timeout=30.0)
-def command(call: Call, model: str, to: int | None, why: str, write: bool) -> None:
+def command(call: Call, model: str, to: int | None, why: str, write: bool, probe: float | None) -> None:
     """Move MODEL's traffic back to the version before, at once.
 
     During a canary or a rollout all traffic goes back to the main version; otherwise to the previous one, which is
     still loaded. What was left is marked as rejected. Needs neither the store nor, with --fleet, the fleet file.
     """
+    from tfsdeploy.deploy.rollback import rollback
+
+    call.answer.know(model=model)
+    _ = call.settings
+    author = call.author(f"rollback {model}" + (f" --to {to}" if to else ""), why)
+    with interruptible(model), probing(call, model, probe):
+        done = rollback(call.target, model, author, call.report, to=to, timeout=call.timeout)
+        done = follow(call, done, author, write)
+    show(call, done)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from tfsdeploy.cli.command import Command
-from tfsdeploy.cli.command import command as declare
 
 
 class PassedOn(Command):

@@ -1,0 +1,70 @@
+"""`status --watch`: the fleet as it is now, again and again; with JSON one document a line."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.picture import columns, split_words, status_text
+from tfsdeploy.deploy.metrics import Key, Rates, count, rates
+from tfsdeploy.deploy.status import status_document
+from tfsdeploy.deploy.watch import SILENT_SECONDS, Watch
+from tfsdeploy.targets.base import Settings, Target
+
+SCRAPE_SECONDS = 1.0
+
+
+def watch_status(call: Call, settings: Settings, interval: float) -> int:
+    """Show the status until Ctrl-C.
+
+    Args:
+        call: the command's call.
+        settings: what `up` last applied.
+        interval: seconds between two looks.
+    """
+    target = call.target
+    with Watch(target) as watch:
+        watch.until(lambda view: view.heard, SILENT_SECONDS)
+        if call.answer.json:
+            while True:
+                call.answer.give(status_document(settings, target.releases().read(), watch.view(), target.gateways()))
+                time.sleep(interval)
+        from rich.live import Live
+        from rich.text import Text
+
+        before, since = count(pages(target)), time.monotonic()
+        with Live(refresh_per_second=10, screen=True) as live:
+            while True:
+                document = status_document(settings, target.releases().read(), watch.view(), target.gateways())
+                after, now = count(pages(target)), time.monotonic()
+                found = rates(before, after, max(now - since, 0.001))
+                before, since = after, now
+                live.update(Text.from_ansi(status_text(document) + "\n" + rates_text(document, found)))
+                time.sleep(interval)
+
+
+def pages(target: Target) -> dict[str, str]:
+    """Each gateway's Prometheus page; one that does not answer is left out."""
+    found = {}
+    for gateway in target.gateways():
+        try:
+            with urllib.request.urlopen(f"{gateway.status}/metrics", timeout=SCRAPE_SECONDS) as answer:
+                found[gateway.name] = answer.read().decode(errors="replace")
+        except OSError:
+            continue
+    return found
+
+
+def rates_text(document: Mapping[str, Any], found: Mapping[Key, Rates]) -> str:
+    """Requests by model and version: what the split says and what really comes."""
+    rows = []
+    for (model, version), row in sorted(found.items()):
+        split = document["models"].get(model, {}).get("traffic", {})
+        latency = tuple("-" if value is None else f"≤ {value:g}" for value in (row.p50_ms, row.p99_ms))
+        share = split_words({version: split[version]}) if version in split else "-"
+        rows.append((model, version, share, f"{row.rate:.1f}", *latency, f"{row.errors:.1f}"))
+    heads = ("MODEL", "VERSION", "TRAFFIC", "REQUESTS/S", "P50 MS", "P99 MS", "ERRORS/S")
+    return "\n".join(columns(heads, rows)) + "\n"

@@ -1,0 +1,29 @@
+"""`tfsdeploy logs [NAME …]`: what replicas, gateways and their agents wrote."""
+
+from __future__ import annotations
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+
+
+@declare(
+    "logs",
+    examples=(
+        "tfsdeploy logs",
+        "tfsdeploy logs shop-serving-1 --follow",
+        "tfsdeploy logs shop-gateway-1.envoy --tail 200",
+    ),
+    exits=(0, 1, 2, 130),
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
+@click.option("--tail", type=click.IntRange(min=0), default=50, show_default=True, metavar="LINES", help="Older lines.")
+@fleet_options(by_name=True, json=False)
+def command(call: Call, names: tuple[str, ...], follow: bool, tail: int) -> None:
+    """Show what the named replicas and gateways wrote; all of them if none is named."""
+    _ = call.settings
+    for line in call.target.logs(names, follow=follow, tail=tail):
+        click.echo(line)

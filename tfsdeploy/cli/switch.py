@@ -1,0 +1,107 @@
+"""What promote and rollback share: their document, the probe, and the fleet file that follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.errors import Interrupted, TfsdeployError
+
+if TYPE_CHECKING:
+    from tfsdeploy.deploy.switched import Switched
+    from tfsdeploy.release.update import Author
+
+FIELDS = ("model", "from", "to", "generation", "seconds", "probe")
+
+why_option = click.option("--why", default="", metavar="TEXT", help="The reason, for the history.")
+
+write_option = click.option(
+    "--write/--no-write", default=True, show_default=True, help="Let the fleet file follow, if it pins the model."
+)
+
+probe_option = click.option(
+    "--probe", type=click.FloatRange(min=0, min_open=True), metavar="RATE",
+    help="Send so many requests a second through the gateway meanwhile, and count.",
+)  # fmt: skip
+
+
+def show(call: Call, done: Switched) -> None:
+    """Answer with what was done."""
+    if call.answer.json:
+        seconds = {name: round(value, 3) for name, value in _seconds(done).items()}
+        call.answer.give({"from": done.from_, "to": done.to, "generation": done.generation, "seconds": seconds})
+        return
+    call.report.clear()
+    if not done.changed:
+        click.echo(f"{done.model} {done.to} has this traffic already (generation {done.generation})")
+        return
+    came = f" from {done.from_}" if done.from_ is not None and done.from_ != done.to else ""
+    times = ", ".join(f"{name} {value:.2f} s" for name, value in _seconds(done).items() if value)
+    click.echo(f"{done.model}: traffic{came} to {done.to} (generation {done.generation}; {times})")
+
+
+def _seconds(done: Switched) -> dict[str, float]:
+    return {"load": done.load, "switch": done.switch, "total": done.total}
+
+
+def follow(call: Call, done: Switched, author: Author, write: bool) -> Switched:
+    """Let the fleet file follow what is live, if it pins the model; a file that cannot is only warned of."""
+    pins = call.target.pins()
+    if pins is None or done.model not in pins.models:
+        return done
+    if not write or call.named is not None:
+        call.report.warn(
+            f"the fleet file still pins {done.model} to {pins.models[done.model].version}; it was not edited"
+        )
+        return done
+    from tfsdeploy.deploy.follow import follow
+
+    try:
+        generation = follow(call.target, call.fleet.file, done.model, author)
+    except TfsdeployError as error:
+        call.report.warn(f"what is live is not in the fleet file: {error}")
+        return done
+    call.report.say(f"{call.path} pins {done.model} as it is live; commit it")
+    return done if generation is None else replace(done, generation=generation)
+
+
+@contextmanager
+def interruptible(model: str) -> Iterator[None]:
+    """Ctrl-C stops where the change is, and says how to continue or abort."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; model {model} stays as it is, and the fleet serves on",
+            hint=f"the same command continues; `tfsdeploy rollback {model}` aborts",
+        ) from None
+
+
+@contextmanager
+def probing(call: Call, model: str, rate: float | None) -> Iterator[None]:
+    """An open-loop stream through the gateway while the block runs; its figures become part of the answer."""
+    if rate is None:
+        yield
+        return
+    from tfsdeploy.deploy.load import Background, Stream
+    from tfsdeploy.deploy.probe import asks
+
+    gateway = call.target.gateways()[0]
+    stream = Stream(gateway.rest, gateway.grpc, asks(call.target, model), rate)
+    try:
+        with Background(stream):
+            yield
+    finally:
+        call.answer.know(probe=stream.tally.summary())
+        _tell_probe(call, stream.tally.summary())
+
+
+def _tell_probe(call: Call, found: dict[str, Any]) -> None:
+    tell: Callable[[str], None] = call.report.warn if found["failed"] else call.report.say
+    latency = f", p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms" if found["p50_ms"] is not None else ""
+    tell(f"probe: {found['sent']} requests, {found['failed']} failed{latency}")
