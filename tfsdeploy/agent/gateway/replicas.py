@@ -1,0 +1,120 @@
+"""Every replica that is discovered, followed; and what the gateway may believe of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from tfsdeploy.agent.follow import AwakeClock, Follower
+from tfsdeploy.agent.sources import ReplicaSource
+from tfsdeploy.protocol.agents import ReplicaStatus, decode_replica
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+log = logging.getLogger(__name__)
+
+_ADDRESS = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,4})\Z")
+
+
+class Replicas:
+    """The replicas of a fleet.
+
+    Args:
+        source: discovers them.
+        session: makes the requests.
+        gateway: this gateway's name.
+        changed: called whenever one of them says something new, falls silent, comes or goes.
+    """
+
+    def __init__(
+        self, source: ReplicaSource, session: ClientSession, gateway: str, changed: Callable[[], None]
+    ) -> None:
+        self._source = source
+        self._session = session
+        self._gateway = gateway
+        self._changed = changed
+        self._clock = AwakeClock()
+        self._followed: dict[str, _Followed] = {}
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        try:
+            async for found in self._source.replicas():
+                self._follow(found)
+                self._changed()
+        finally:
+            for name in list(self._followed):
+                self._forget(name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are replicas, and each has answered or was silent for two beats."""
+        return bool(self._followed) and all(one.follower.judged for one in self._followed.values())
+
+    def statuses(self) -> dict[str, ReplicaStatus | None]:
+        """What each replica says; None: nothing, or nothing that can be believed."""
+        return {name: one.status() for name, one in self._followed.items()}
+
+    def etags(self) -> dict[str, str]:
+        """The documents that `statuses` comes from."""
+        return {name: one.follower.etag for name, one in self._followed.items() if one.follower.etag}
+
+    def acknowledge(self, etags: Mapping[str, str]) -> None:
+        """Tell the replicas that Envoy does what follows from these documents."""
+        for name, tag in etags.items():
+            if name in self._followed:
+                self._followed[name].follower.acknowledge(tag)
+
+    def _follow(self, found: Mapping[str, str]) -> None:
+        for name in [name for name, one in self._followed.items() if found.get(name) != one.url]:
+            self._forget(name)
+        for name, url in found.items():
+            if name not in self._followed:
+                self._followed[name] = self._start(name, url)
+
+    def _start(self, name: str, url: str) -> _Followed:
+        follower = Follower(self._session, url, clock=self._clock, changed=self._changed, gateway=self._gateway)
+        return _Followed(name, url, follower, asyncio.create_task(follower.run(), name=f"follow {name}"))
+
+    def _forget(self, name: str) -> None:
+        self._followed.pop(name).task.cancel()
+
+
+class _Followed:
+    """One replica, and its document read once."""
+
+    def __init__(self, name: str, url: str, follower: Follower, task: asyncio.Task[None]) -> None:
+        self.url = url
+        self.follower = follower
+        self.task = task
+        self._name = name
+        self._read: tuple[str, ReplicaStatus | None] = ("", None)
+
+    def status(self) -> ReplicaStatus | None:
+        """What it says."""
+        if self.follower.document is None:
+            return None
+        if self._read[0] != self.follower.etag:
+            self._read = (self.follower.etag, self._believed(self.follower.document))
+        return self._read[1]
+
+    def _believed(self, document: bytes) -> ReplicaStatus | None:
+        try:
+            status = decode_replica(document)
+        except ValueError as error:
+            log.warning("%s: its status is nonsense: %s", self._name, error)
+            return None
+        if status.replica != self._name:
+            # Its port may belong to somebody else by now.
+            log.warning("%s: %s answers in its place", self._name, status.replica)
+            return None
+        for address in (status.rest, status.grpc):
+            match = _ADDRESS.match(address)
+            if match is None or int(match[2]) > 65535:
+                log.warning("%s: %r is not an address", self._name, address)
+                return None
+        return status
