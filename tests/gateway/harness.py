@@ -11,14 +11,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from tfsdeploy.gateway.files import ACKNOWLEDGEMENTS, PAUSE_SECONDS, File, acknowledged, clusters_file, routes_files
-from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_command, shape_files
+from tfsdeploy.gateway.admin import ACKNOWLEDGEMENTS, acknowledged
+from tfsdeploy.gateway.files import PAUSE_SECONDS, File, clusters_file, routes_files
+from tfsdeploy.gateway.shape import GatewayShape, envoy_command, shape_files
 from tfsdeploy.gateway.table import Endpoint, Table, union
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -160,19 +161,16 @@ def call(channel: grpc.Channel, method: str, body: bytes, timeout: float = 15, *
 
 @contextmanager
 def gateway(
-    folder: Path, table: Table, shape: GatewayShape | None = None, listeners: str | None = None
+    folder: Path, table: Table, shape: GatewayShape | None = None, instead: Mapping[str, str] | None = None
 ) -> Iterator[Gateway]:
-    """An Envoy for the time of the block; ``listeners`` replaces the product's own."""
+    """An Envoy for the time of the block; ``instead`` replaces files of the product: name -> text."""
     if shape is None:
         rest_port, grpc_port = free_ports(2)
         shape = GatewayShape(rest_port=rest_port, grpc_port=grpc_port)
-    shape = replace(shape)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (clusters_file(table, shape), *routes_files(table, shape)):
         file.write(folder)
-    files = shape_files(shape)
-    if listeners is not None:
-        files[LISTENERS] = listeners
+    files = {**shape_files(shape), **(instead or {})}
     for name, text in files.items():
         (folder / name).write_text(text)
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:

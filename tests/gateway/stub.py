@@ -1,6 +1,6 @@
 """A model server's stand-in as a process of its own: answers over REST and gRPC what it was asked for, and who it is.
 
-What it does with a request can be asked for: header `x-sleep: SECONDS`, header `x-fail: CODE` (an HTTP status or a gRPC code).
+What it does with a request can be asked for: `x-sleep: SECONDS`, and `x-fail: CODE` (an HTTP status or a gRPC code).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Table -> Envoy clusters: one for each model, version and protocol, with the replicas that have exactly that version."""
+"""Table -> Envoy clusters: one for each model, version and protocol, with the replicas that have that version."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ _BEHAVIOUR: dict[str, Any] = {
             }
         ]
     },
-    # Counts what says that the replica is sick (502, 503, 504, UNAVAILABLE, no connection, no answer), not what says that
-    # the request or the model is bad (4xx, 500, INVALID_ARGUMENT, INTERNAL).
+    # Counts what says that the replica is sick (502, 503, 504, UNAVAILABLE, no connection, no answer), not what says
+    # that the request or the model is bad (4xx, 500, INVALID_ARGUMENT, INTERNAL).
     "outlier_detection": {
         "consecutive_gateway_failure": 5,
         "enforcing_consecutive_gateway_failure": 100,

@@ -1,11 +1,10 @@
-"""Resources -> the files that Envoy watches, and whether it has taken them."""
+"""Resources -> the files that Envoy watches."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,6 @@ from tfsdeploy.gateway.table import Table
 
 CLUSTERS_FILE = "cds.json"
 ROUTES_FILE = {"rest": "rds-rest.json", "grpc": "rds-grpc.json"}
-
-ACKNOWLEDGEMENTS = "/stats?type=TextReadouts&filter=version_text"
-"""What to ask Envoy's administration for; the answer is for :func:`acknowledged`."""
-
-VERSION_STATISTIC = {
-    "lds.json": "listener_manager.lds.version_text",
-    CLUSTERS_FILE: "cluster_manager.cds.version_text",
-    ROUTES_FILE["rest"]: "http.rest.rds.rest.version_text",
-    ROUTES_FILE["grpc"]: "http.grpc.rds.grpc.version_text",
-}
-"""File -> the statistic that carries the version of it that Envoy uses."""
-
-ACTIVE_REQUESTS = ("http.rest.downstream_rq_active", "http.grpc.downstream_rq_active")
-"""The statistics that are 0 when no client waits for an answer."""
 
 PAUSE_SECONDS = 0.1
 """How long requests may still use a route after Envoy acknowledged that it is gone; only then may its clusters go."""
@@ -68,21 +53,6 @@ def routes_files(table: Table, shape: GatewayShape) -> tuple[File, File]:
         _file(ROUTES_FILE["rest"], [routes(table, "rest", shape)]),
         _file(ROUTES_FILE["grpc"], [routes(table, "grpc", shape)]),
     )
-
-
-def acknowledged(statistics: str, files: Iterable[File]) -> bool:
-    """Whether Envoy uses exactly these files.
-
-    Args:
-        statistics: its answer to ``GET`` :data:`ACKNOWLEDGEMENTS`.
-        files: what was written.
-    """
-    reported = {}
-    for line in statistics.splitlines():
-        name, separator, value = line.partition(": ")
-        if separator:
-            reported[name] = value.strip().strip('"')
-    return all(reported.get(VERSION_STATISTIC[file.name]) == file.version for file in files)
 
 
 def _file(name: str, resources: list[dict[str, Any]]) -> File:

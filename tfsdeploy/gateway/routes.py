@@ -40,7 +40,7 @@ def routes(table: Table, protocol: str, shape: GatewayShape) -> dict[str, Any]:
         "domains": ["*"],
         "matcher": {"on_no_match": _action(_last_resort(protocol))},
         "retry_policy": _retry_policy(shape),
-        # A slow answer is waited for while another replica is asked too: nothing is cut, and a hung replica loses nothing.
+        # A slow answer is waited for while another replica is asked too: nothing is cut, a hung replica loses nothing.
         "hedge_policy": {"hedge_on_per_try_timeout": True},
         "request_body_buffer_limit": shape.max_request_bytes,
     }
@@ -120,7 +120,7 @@ def _action(route: dict[str, Any]) -> dict[str, Any]:
 
 
 def _retry_policy(shape: GatewayShape) -> dict[str, Any]:
-    """What is sent again: all that did not get an answer from a model. Inference has no effects, so twice does no harm."""
+    """What is sent again: all that got no answer from a model; inference has no effects, so twice does no harm."""
     return {
         "retry_on": "connect-failure,refused-stream,reset,unavailable,gateway-error",
         "num_retries": 3,

@@ -1,4 +1,4 @@
-"""A gateway's shape: what is fixed while it runs, the files that follow from it, and the command that starts its Envoy."""
+"""A gateway's shape: what is fixed while it runs, the files that follow from it, and the command of its Envoy."""
 
 from __future__ import annotations
 

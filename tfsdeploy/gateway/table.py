@@ -30,7 +30,7 @@ class ModelTable:
     Attributes:
         traffic: the effective split, version -> percent, sum 100; empty while nothing is effective yet.
         labels: label -> version; resolved at the gateway.
-        versions: version -> the replicas that report exactly this version AVAILABLE; a version may be there without any.
+        versions: version -> the replicas that report this very version AVAILABLE; it may be there without any.
     """
 
     traffic: Mapping[int, int] = field(default_factory=dict)
