@@ -1,4 +1,4 @@
-"""`up`, `down` and `diff`: bring a fleet to what its file says, take it away, or tell the difference."""
+"""`up` and `diff`: bring a fleet to what its file says, or tell the difference. (`down` is the target's alone.)"""
 
 from __future__ import annotations
 
@@ -82,20 +82,9 @@ def up(
             target.write_pins(fleet.pins())
         target.apply(fleet, report, timeout=timeout)
         release = _wait_until_effective(target, release, report, timeout)
-        if changed := [name for name, model in planned.models.items() if model is not None]:
-            release = _settle(target, changed, fleet.serving.keep)
+        if any(_settled_state(model, fleet.serving.keep) != model for model in release.models.values()):
+            release = _settle(target, fleet.serving.keep)
     return Outcome(fleet.name, release.generation, (*planned.lines, *shape), planned.warnings, target.gateways())
-
-
-def down(target: Target, report: Report, *, timeout: float = 30.0) -> bool:
-    """Take a fleet away: no process, port or file of it stays, but the store does.
-
-    Returns:
-        False if there was nothing to take away.
-    """
-    there = target.settings() is not None
-    target.remove(report, timeout=timeout)
-    return there
 
 
 def diff(fleet: Fleet, target: Target, store: Committed) -> tuple[str, ...]:
@@ -180,15 +169,19 @@ def _missing(view: View, release: Release) -> Mapping[str, str]:
     return missing
 
 
-def _settle(target: Target, names: list[str], keep: int) -> Release:
-    """The changed models are effective everywhere: nothing is kept for their barriers, what is beyond `keep` leaves."""
+def _settle(target: Target, keep: int) -> Release:
+    """All is effective everywhere: nothing is kept for barriers that are open, and what is beyond ``keep`` leaves."""
 
     def decide(release: Release) -> tuple[Mapping[str, ModelRelease | None], str | None]:
-        calm = {
-            name: settle(model, keep)
-            for name in names
-            if (model := release.models.get(name)) is not None and model.rollout is None
-        }
+        calm = {name: _settled_state(model, keep) for name, model in release.models.items()}
         return {name: model for name, model in calm.items() if model != release.models[name]}, None
 
     return change_models(target.releases(), decide, Author(who(), "up"))
+
+
+def _settled_state(model: ModelRelease, keep: int) -> ModelRelease:
+    """A model whose traffic is effective, as it stays; one that a command holds, or a rollback left, as it is."""
+    calm = settle(model, keep)
+    if model.rollout is not None or (model.opens == "enough" and calm.versions == model.versions):
+        return model
+    return calm

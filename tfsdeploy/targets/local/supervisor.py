@@ -28,6 +28,7 @@ from tfsdeploy.targets.local.process import MARK, Handle, boot_id, identity, mar
 from tfsdeploy.targets.local.units import (
     Observed,
     ProcessSpec,
+    UnitSeen,
     UnitSpec,
     observed_to_text,
     place,
@@ -64,7 +65,7 @@ class Supervisor:
         self._units: dict[str, KeptUnit] = {}
         self._files: dict[str, tuple[int, int]] = {}
         self._orphans: dict[str, dict[str, Handle]] = defaultdict(dict)
-        self._told = ""
+        self._told: dict[str, UnitSeen] | None = None
         self._rotate_at = 0.0
         self._boot = boot_id()
         who = identity(os.getpid())
@@ -147,12 +148,11 @@ class Supervisor:
 
     def _tell(self) -> None:
         seen = {name: unit.seen() for name, unit in sorted(self._units.items())}
-        text = observed_to_text(Observed(self._boot, self._who, seen))
-        if text == self._told or not self._home.is_dir():
+        if seen == self._told or not self._home.is_dir():
             return
         try:
-            place(self._home / "observed.json", text)
-            self._told = text
+            place(self._home / "observed.json", observed_to_text(Observed(self._boot, self._who, seen)))
+            self._told = seen
         except OSError as error:
             # A full disk ends neither the processes nor their supervisor; it is told when there is room again.
             print(f"observed.json cannot be written: {error}", file=sys.stderr, flush=True)
