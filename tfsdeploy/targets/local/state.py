@@ -19,6 +19,9 @@ from tfsdeploy.targets.local.process import boot_id, is_alive
 from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_from_text, place, unit_from_text, unit_to_text
 from tfsdeploy.targets.plan import Kind
 
+OLD_LOGS = 20
+"""How many log files of replicas and gateways that are gone are kept: about ten of these."""
+
 
 def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Where the state of all local fleets lives: ``$TFSDEPLOY_HOME``, or in the XDG state folder."""
@@ -138,9 +141,13 @@ class FleetFolder:
             raise _refused(error, self.supervisor) from error
 
     def forget_unit(self, unit: UnitSpec) -> None:
-        """Remove everything of a unit that is gone, but its logs."""
+        """Remove everything of a unit that is gone, but its logs: those of the last few that went are kept."""
         shutil.rmtree(self.unit(unit.kind, unit.name), ignore_errors=True)
         (self.supervisor / "units" / f"{unit.name}.json").unlink(missing_ok=True)
+        there = {*self.units(), "supervisor"}
+        old = [log for log in self.logs.iterdir() if log.name.split(".")[0] not in there]
+        for log in sorted(old, key=lambda log: log.stat().st_mtime)[:-OLD_LOGS]:
+            log.unlink()
 
     def observed(self) -> Observed | None:
         """What the supervisor tells; None if none runs, such as after a reboot."""
