@@ -11,7 +11,7 @@ _BUCKET = r"[a-z0-9](?:[a-z0-9._-]{1,220}[a-z0-9])"
 _SEGMENTS = r"(?:/[A-Za-z0-9_.=+~-]+)*/?"
 
 STORES = {
-    "file": (r"(?:\.{0,2}/|[A-Za-z0-9_])[^\s?#%]*", "file:///srv/models, or file://./models beside this file"),
+    "file": (r"(?:\.{0,2}/|[A-Za-z0-9_])[^\x00-\x1f?#%]*", "file:///srv/models, or file://./models beside this file"),
     "nfs": (rf"{_HOST}{_SEGMENTS}", "nfs://HOST/PATH"),
     "pvc": (rf"[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?{_SEGMENTS}", "pvc://CLAIM/PATH"),
     "s3": (rf"{_BUCKET}{_SEGMENTS}", "s3://BUCKET/PREFIX"),

@@ -56,13 +56,17 @@ def set_canary(text: str, model: str, version: int, weight: int, *, file: str = 
 
     Raises:
         InvalidFile: the text is not a valid fleet file.
-        UsageError: the file has no such model, or does not pin it, or pins it to ``version``.
+        UsageError: the file has no such model, does not pin it, pins it to ``version``, or keeps only one version.
         TfsdeployError: the place is written in a way that cannot be edited safely.
     """
     before = _model(text, model, file)
+    refused = ""
     if before.version is None or before.version == version:
-        state = "does not pin its version" if before.version is None else f"pins it to version {version}"
-        raise UsageError(f"model {model} cannot have a canary of version {version}: the file {state}", where=file)
+        refused = "does not pin its version" if before.version is None else f"pins it to version {version}"
+    elif parse_fleet(text, file).serving.keep < 1:
+        refused = "keeps no second version loaded (serving.keep: 0)"
+    if refused:
+        raise UsageError(f"model {model} cannot have a canary of version {version}: the file {refused}", where=file)
     return _edited(text, model, before, _with_canary(before, Canary(version, weight)), file)
 
 

@@ -269,6 +269,7 @@ FLEET = Section(
             Named(_MODEL_NAME, MODEL, least=1),
             "name → model; `{}` for one that this file does not pin",
             REQUIRED,
+            "{half_plus_two: {}}",
         ),
     )
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tfsdeploy.fleet.nodes import Scalar
-from tfsdeploy.fleet.wording import closest, other_reading, show
+from tfsdeploy.fleet.wording import closest, other_reading, show, show_text
 
 REQUIRED: Any = object()
 """Default of a key that must be there."""
@@ -59,7 +59,9 @@ class Text:
             raise Unfit(complaint)
         trap = None if node.quoted else other_reading(node.text)
         if trap is not None:
-            raise Unfit(f'found {show(node)}{trap}; write {self.says}, in quotes if it is meant: "{node.text}"')
+            raise Unfit(
+                f"found {show(node)}{trap}; write {self.says}, in quotes if it is meant: {show_text(node.text)}"
+            )
         if re.fullmatch(self.pattern, node.text) is None:
             raise Unfit(f"found {show(node)}; write {self.says}")
         return node.text

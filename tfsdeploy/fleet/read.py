@@ -114,7 +114,7 @@ def _unknown(section: Section, key: Scalar) -> str:
     meant = closest(key.text.lstrip("-"), tuple(known.name for known in section.keys) + tuple(section.refused))
     reason = section.refused.get(key.text) or (section.refused.get(meant) if meant else None)
     if reason:
-        return f"{key.text if key.text.isascii() and len(key.text) <= 60 else meant} is not for this file: {reason}"
+        return f"{_path_part(key.text)} is not for this file: {reason}"
     if meant:
         return f"unknown key; did you mean {meant}?"
     trap = None if key.quoted else other_reading(key.text)
