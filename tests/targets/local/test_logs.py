@@ -77,4 +77,3 @@ def test_logs_are_named_by_unit_or_process(tmp_path: Path) -> None:
         "shop-serving-1.server.log",
     ]
     assert [log.name for log in logs_of(tmp_path, ["shop-serving-11.agent"])] == ["shop-serving-11.agent.log"]
-    assert len(logs_of(tmp_path, [])) == 4

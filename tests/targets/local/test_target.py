@@ -180,3 +180,23 @@ def test_removing_ends_what_is_left_of_a_fleet_whose_supervisor_is_dead(bench: B
     eventually(lambda: not is_alive(agent), "the leftover ends")
     assert not home.exists()
     target.remove(Silent(), timeout=5)
+
+
+def test_logs_of_what_is_there_and_of_what_is_named(tmp_path: Path) -> None:
+    fleet = fleet_of()
+    target = LocalTarget("shop", tmp_path)
+    target.prepare(fleet)
+    Places(FleetFolder(tmp_path, "shop"), fleet).make("replica", "shop-serving-2", 2)
+    for name in ("shop-serving-1.agent", "shop-serving-2.agent", "shop-serving-2.server"):
+        (target.folder / "logs" / f"{name}.log").write_text(f"first of {name}\nlast of {name}\n")
+    assert list(target.logs((), follow=False, tail=1)) == [
+        "shop-serving-2.agent: last of shop-serving-2.agent",
+        "shop-serving-2.server: last of shop-serving-2.server",
+    ]
+    assert list(target.logs(("shop-serving-1",), follow=False, tail=5)) == [
+        "shop-serving-1.agent: first of shop-serving-1.agent",
+        "shop-serving-1.agent: last of shop-serving-1.agent",
+    ]
+    with pytest.raises(UsageError, match="no log of 'shop-serving-3'") as unknown:
+        list(target.logs(("shop-serving-3",), follow=False, tail=1))
+    assert "shop-serving-1, shop-serving-2" in unknown.value.hint

@@ -82,9 +82,8 @@ class Tail:
 
 
 def logs_of(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The logs of units (``shop-serving-1``) or processes (``shop-serving-1.agent``); all if none is named."""
-    found = sorted(folder.glob("*.log"))
-    return [log for log in found if not names or any(log.name.startswith(f"{name}.") for name in names)]
+    """The logs of units (``shop-serving-1``) or processes (``shop-serving-1.agent``), sorted by name."""
+    return [log for log in sorted(folder.glob("*.log")) if any(log.name.startswith(f"{name}.") for name in names)]
 
 
 def _older(log: Path, number: int) -> Path:

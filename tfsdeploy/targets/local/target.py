@@ -132,12 +132,13 @@ class LocalTarget:
         tails: dict[Path, Tail] = {}
         lines = tail
         while True:
-            for log in logs_of(self._folder.logs, names):
+            # What is gone is shown when it is named.
+            for log in logs_of(self._folder.logs, names or (*self._folder.units(), "supervisor")):
                 if log not in tails:
                     tails[log] = Tail(log, lines)
                 for line in tails[log].lines():
                     yield f"{tails[log].name}: {line}"
-            if not follow:
+            if not follow or not self._folder.path.exists():
                 return
             # A log that appears later is new from its first line on.
             lines = 1 << 30
@@ -200,7 +201,7 @@ class LocalTarget:
     def _check_log_names(self, names: tuple[str, ...]) -> None:
         for name in names:
             if not logs_of(self._folder.logs, (name,)):
-                known = ", ".join(sorted({log.name.split(".")[0] for log in logs_of(self._folder.logs, ())}))
+                known = ", ".join(sorted({log.name.split(".")[0] for log in self._folder.logs.glob("*.log")}))
                 raise UsageError(
                     f"there is no log of {name!r}", hint=f"there are: {known}" if known else "run `up` first"
                 )
