@@ -1,4 +1,4 @@
-"""Mutated fleet files: each one loads, or is turned down with a position; nothing else ever happens.
+"""Mutated fleet files: each one loads and can be edited, or is turned down with a position; nothing else ever happens.
 
 ``TFSDEPLOY_FUZZ`` says how many (`make soak`: 10,000), ``TFSDEPLOY_FUZZ_SEED`` where to begin.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from tfsdeploy.errors import InvalidFile
-from tfsdeploy.fleet.load import load_fleet
-from tfsdeploy.fleet.model import to_plain
+from tfsdeploy.errors import InvalidFile, TfsdeployError
+from tfsdeploy.fleet.edit import clear_canary, set_pin
+from tfsdeploy.fleet.load import load_fleet, read_text
+from tfsdeploy.fleet.model import Fleet, to_plain
 from tfsdeploy.fleet.pins import canonical_json
 
 COUNT = int(os.environ.get("TFSDEPLOY_FUZZ", "400"))
@@ -23,11 +25,8 @@ SEED = int(os.environ.get("TFSDEPLOY_FUZZ_SEED", "1"))
 SECONDS_EACH = 10
 
 HERE = Path(__file__).parent
-CORPUS = [
-    file.read_bytes()
-    for folder in (HERE.parents[1] / "examples", HERE / "hostile")
-    for file in sorted(folder.glob("*.yaml"))
-]
+VALID = [file.read_bytes() for file in sorted((HERE.parents[1] / "examples").glob("*.yaml"))]
+CORPUS = VALID + [file.read_bytes() for file in sorted((HERE / "hostile").glob("*.yaml"))]
 YAML = b"&a|*a|<<|? |: |- |---|...|!!int |!x |%YAML 9.9|{|}|[|]|\"|'|\\|# |null|~|no|0o7|010|1:30|1_000|1e99|.inf|.nan"
 WORDS = [
     *YAML.split(b"|"),
@@ -59,13 +58,13 @@ WORDS = [
 
 
 def mutated(source: random.Random) -> bytes:
-    """One of the corpus with one to eight changes: a byte, a word, a line, or a piece of another file."""
-    content = source.choice(CORPUS)
-    for _ in range(source.randint(1, 8)):
+    """One of the corpus with one to eight changes: a byte, a word, a line, a number, a piece of another."""
+    content = source.choice(source.choice((VALID, CORPUS)))
+    for _ in range(source.choice((1, 1, 1, 2, 3, 8))):
         start = source.randint(0, len(content))
         end = min(len(content), start + source.choice((0, 0, 1, 1, 4, 20, 200)))
         lines = content.splitlines(keepends=True) or [b""]
-        match source.randrange(6):
+        match source.randrange(8):
             case 0:
                 content = content[:start] + bytes([source.randrange(256)]) + content[end:]
             case 1:
@@ -82,6 +81,13 @@ def mutated(source: random.Random) -> bytes:
             case 5:
                 value = source.choice(lines)
                 content = content.replace(value, value.rpartition(b":")[0] + b": " + source.choice(WORDS) + b"\n", 1)
+            case 6:
+                content = content[:start] + bytes([source.choice(b" #,-0123456789:{}\n")]) + content[start:]
+            case 7:
+                numbers = re.findall(rb"[0-9]+", content) or [b""]
+                content = content.replace(
+                    source.choice(numbers), str(source.choice((0, 1, 2, 7, 8, 99, 2**53))).encode(), 1
+                )
     return content
 
 
@@ -116,14 +122,25 @@ def test_a_mutated_file_loads_or_is_turned_down_with_a_position(tmp_path: Path) 
                 str(error),
             )
             assert all(line.isprintable() for line in str(error).splitlines()), (case, str(error))
-    assert 0 < loaded < COUNT, "the mutations are neither all harmless nor all fatal"
+    assert COUNT / 50 < loaded < COUNT / 2, "the mutations are neither all harmless nor all fatal"
+
+
+def edit_every_model(fleet: Fleet) -> None:
+    """An edit of a valid file works, or says that it will not; `set_pin` itself proves what it returns."""
+    text = read_text(fleet.file)
+    for name, model in fleet.models.items():
+        with suppress(TfsdeployError):
+            assert set_pin(text, name, 77, file=str(fleet.file)) != text or model.version == 77
+            assert (clear_canary(text, name, file=str(fleet.file)) == text) == (model.canary is None)
 
 
 def outcome(file: Path, case: str) -> InvalidFile | None:
     """How the file was turned down; None if it is valid. Whatever else happens says which case it was."""
     try:
         with at_most(SECONDS_EACH):
-            canonical_json(to_plain(load_fleet(file)))
+            fleet = load_fleet(file)
+            canonical_json(to_plain(fleet))
+            edit_every_model(fleet)
     except InvalidFile as error:
         return error
     except BaseException as error:

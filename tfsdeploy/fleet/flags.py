@@ -32,8 +32,6 @@ FLAGS: tuple[Key, ...] = (
         "num_load_threads", Integer(0, 256), "threads that load versions; 0: one at a time, in the manager's own", "2"
     ),
     _flag("num_unload_threads", Integer(0, 256), "threads that unload versions", "1"),
-    _flag("max_num_load_retries", Integer(0, 1000), "attempts after a load failed", "1"),
-    _flag("load_retry_interval_micros", _LARGE, "pause between those attempts", "5000000"),
     _flag("flush_filesystem_caches", _SWITCH, "drop the file system's cache after the first load", "true"),
     _flag("enable_per_model_batching_parameters", _SWITCH, "batching parameters from inside each SavedModel", "true"),
     _flag("enable_model_warmup", _SWITCH, "replay a model's warm-up records before it is AVAILABLE", "true"),
@@ -76,6 +74,8 @@ REFUSED_FLAGS: dict[str, str] = {
     "allow_version_labels_for_unavailable_models": "labels are resolved at the gateway: models.NAME.labels",
     "enable_batching": "write serving.batching instead",
     "batching_parameters_file": "write serving.batching instead",
+    "max_num_load_retries": "the replica agent decides what is tried again",
+    "load_retry_interval_micros": "the replica agent decides what is tried again",
     "monitoring_config_file": "tfsdeploy sets it: metrics are always on",
     "enable_grpc_healthcheck_service": "tfsdeploy sets it",
     "ssl_config_file": "the gateway and the agent speak plain gRPC to the replica",

@@ -235,7 +235,7 @@ MODEL = Section(
         Key(
             "example",
             Text("the path of a JSON file, seen from this file", r"[^\s].*"),
-            "a request that a version must answer before it gets traffic (a relative path is seen from this file)",
+            "the body of a REST predict that a version must answer before it gets traffic",
             example="requests/ranker.json",
         ),
     ),

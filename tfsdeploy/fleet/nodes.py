@@ -119,7 +119,7 @@ def read_tree(text: str, problems: Problems) -> Node:
         problems.add(_at(text, hidden.start()), "", _hidden_character(hidden.group(), hidden.start()))
     problems.check()
     try:
-        root = _Builder(problems).build(text)
+        root = _Builder(text, problems).build()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problems.add(_at(text, mark.index) if mark else None, "", _syntax(error))
@@ -139,35 +139,37 @@ def read_tree(text: str, problems: Problems) -> Node:
 class _Builder:
     """From libyaml's events to nodes; one use."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, text: str, problems: Problems) -> None:
+        self.text = text
+        self.lines = text.count("\n") + 1
         self.problems = problems
         self.open: list[tuple[Any, list[Node]]] = []
         self.root: Node | None = None
 
-    def build(self, text: str) -> Node | None:
+    def build(self) -> Node | None:
         documents = 0
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(self.text, Loader=yaml.CSafeLoader):
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.problems.add(_span(event), "", "a second document begins here: one fleet, one file")
+                    self.problems.add(self._span(event), "", "a second document begins here: one fleet, one file")
                     break
             elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 self._refuse_extras(event)
                 if len(self.open) == MAX_DEPTH:
-                    self.problems.add(_span(event), "", f"nested more than {MAX_DEPTH} levels deep")
+                    self.problems.add(self._span(event), "", f"nested more than {MAX_DEPTH} levels deep")
                     self.problems.check()
                 self.open.append((event, []))
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 self._put(self._close(event))
             elif isinstance(event, yaml.AliasEvent):
                 message = f"the alias *{event.anchor} is not allowed in a fleet file: write the value out"
-                self.problems.add(_span(event), "", message)
-                self._put(Refused(*_range(event)))
+                self.problems.add(self._span(event), "", message)
+                self._put(Refused(*self._range(event)))
             elif isinstance(event, yaml.ScalarEvent):
                 self._refuse_extras(event)
                 self._put(
-                    Scalar(*_range(event), text=event.value, quoted=event.style is not None and event.style != "")
+                    Scalar(*self._range(event), text=event.value, quoted=event.style is not None and event.style != "")
                 )
         return self.root
 
@@ -179,7 +181,7 @@ class _Builder:
 
     def _close(self, end: Any) -> Node:
         start, children = self.open.pop()
-        line, column, begin, _ = _range(start)
+        line, column, begin, _ = self._range(start)
         if isinstance(start, yaml.SequenceStartEvent):
             return Series(line, column, begin, end.end_mark.index)
         pairs: list[tuple[Scalar, Node]] = []
@@ -192,18 +194,19 @@ class _Builder:
 
     def _refuse_extras(self, event: Any) -> None:
         if event.anchor is not None:
-            self.problems.add(_span(event), "", f"the anchor &{event.anchor} is not allowed in a fleet file")
+            self.problems.add(self._span(event), "", f"the anchor &{event.anchor} is not allowed in a fleet file")
         if event.tag is not None:
-            self.problems.add(_span(event), "", f"the tag {event.tag!a} is not allowed in a fleet file")
+            self.problems.add(self._span(event), "", f"the tag {event.tag!a} is not allowed in a fleet file")
 
+    def _range(self, event: Any) -> tuple[int, int, int, int]:
+        start, end = event.start_mark, event.end_mark
+        if start.line < self.lines:
+            return start.line + 1, start.column + 1, start.index, end.index
+        # libyaml places what is missing after a last line without an end into a line that is not there.
+        return *position(self.text, len(self.text)), len(self.text), len(self.text)
 
-def _range(event: Any) -> tuple[int, int, int, int]:
-    start, end = event.start_mark, event.end_mark
-    return start.line + 1, start.column + 1, start.index, end.index
-
-
-def _span(event: yaml.Event) -> Node:
-    return Node(*_range(event))
+    def _span(self, event: Any) -> Node:
+        return Node(*self._range(event))
 
 
 def _at(text: str, index: int) -> Node:

@@ -63,7 +63,11 @@ def _pages(path: str, section: Section) -> list[str]:
 def _value(key: Key) -> str:
     if isinstance(key.kind, Named):
         return f"a mapping; names: {key.kind.name.says}"
-    example = f", such as `{key.example}`" if key.example and key.example not in key.kind.says else ""
+    example = (
+        f", such as `{key.example}`"
+        if key.example and "such as" not in key.kind.says and key.example not in key.kind.says
+        else ""
+    )
     return _cell(f"{key.kind.says}{example}")
 
 
