@@ -57,7 +57,9 @@ class Answer:
         if self.debug:
             traceback.print_exception(error)
         words = f"{type(error).__name__}: {error}".splitlines()[0]
-        hint = "" if self.debug else "run again with --debug (or TFSDEPLOY_DEBUG=1) for the traceback, and report it"
+        hint = (
+            "" if self.debug else "`tfsdeploy --debug …` (or TFSDEPLOY_DEBUG=1) shows the traceback; please report it"
+        )
         return self.fail(TfsdeployError(f"internal error: {words}", hint=hint))
 
 

@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _asks_json(words: Sequence[str]) -> bool:
     """Whether the words ask for JSON; known before they are parsed, so that a wrong usage is told in JSON too."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     return any(
         word in ("-ojson", "-o=json", "--output=json") or (word in ("-o", "--output") and following == "json")
         for word, following in pairs

@@ -27,7 +27,7 @@ def status_text(document: Mapping[str, Any]) -> str:
 
 def model_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A row a model: its wanted split, what is loaded, where a rollback would go, and what is under way."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, model in document["models"].items():
         rollout = model["rollout"]
         change = f"to {rollout['to']}, step {rollout['step']} of {len(rollout['steps'])}" if rollout else "-"
@@ -38,7 +38,7 @@ def model_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def gateway_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A row a gateway: its addresses, and the models for which it waits."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for gateway in document["gateways"]:
         waiting = [
             f"{name}: {replica} {why}"
@@ -53,7 +53,7 @@ def gateway_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def replica_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A row a replica and model: the state of each version."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for replica in document["replicas"]:
         generation = "-" if replica["generation"] is None else str(replica["generation"])
         head = (replica["name"], yes(replica["ready"]), generation)

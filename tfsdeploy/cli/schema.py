@@ -19,6 +19,6 @@ from tfsdeploy.cli.command import command as declare
 )
 def command() -> None:
     """Print the JSON Schema of fleet files, for completion and checks in editors."""
-    from tfsdeploy.fleet.schema import fleet_schema
+    from tfsdeploy.fleet.grammar import schema
 
-    click.echo(json.dumps(fleet_schema(), indent=2))
+    click.echo(json.dumps(schema(), indent=2))

@@ -1,0 +1,73 @@
+"""`tfsdeploy bench MODEL`: an open-loop load test through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.words import SECONDS
+
+FIELDS = ("model", "protocol", "rate", "seconds", "asked", "sent", "failed", "p50_ms", "p90_ms", "p99_ms", "max_ms",
+          "errors", "failures")  # fmt: skip
+
+
+@declare(
+    "bench",
+    examples=(
+        "tfsdeploy bench ranker --rate 500 --duration 30s",
+        "tfsdeploy bench ranker --grpc --rate 200 -o json",
+    ),
+    exits=(0, 1, 2, 130),
+    fields=FIELDS,
+)
+@click.argument("model")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True, help="Requests a second."
+)
+@click.option("--duration", type=SECONDS, default="10s", show_default=True, help="How long, such as 30s or 2m.")
+@click.option("--rest", "protocol", flag_value="rest", help="Only REST.")
+@click.option("--grpc", "protocol", flag_value="grpc", help="Only gRPC.  [default: both in turn]")
+@fleet_options(by_name=True)
+def command(call: Call, model: str, rate: float, duration: float, protocol: str | None) -> int:
+    """Send requests to MODEL at a steady rate, whatever becomes of them; exit 1 if one failed.
+
+    Nothing is retried, and latency counts from the moment a request was due. One request in ten is on a new connection.
+    """
+    from tfsdeploy.deploy.histogram import bars
+    from tfsdeploy.deploy.load import Stream, milliseconds
+    from tfsdeploy.deploy.probe import BOTH, asks, gateway_of
+
+    call.answer.know(model=model, protocol=protocol or "both", rate=rate, seconds=duration)
+    _ = call.settings
+    gateway = gateway_of(call.target)
+    wanted = tuple(one for one in BOTH if protocol in (None, one))
+    stream = Stream(gateway.rest, gateway.grpc, asks(call.target, model, wanted), rate)
+    call.report.waiting(f"{rate:g} requests a second for {duration:g} s")
+    tally = asyncio.run(stream.run(duration))
+    call.report.clear()
+    call.answer.know(asked=tally.asked, sent=tally.sent, failed=tally.failed, errors=dict(tally.kinds))
+    call.answer.know(failures=[{"second": round(second, 3), "what": what} for second, what in tally.failures])
+    shares = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "max_ms": 1.0}
+    figures = {name: milliseconds(tally.percentile(share)) for name, share in shares.items()}
+    call.answer.give(figures)
+    if not call.answer.json:
+        click.echo("\n".join([*bars(tally.seconds), "", *_sum(tally, figures)]))
+    return 1 if tally.failed else 0
+
+
+def _sum(tally: Any, figures: dict[str, float | None]) -> list[str]:
+    rate = tally.sent / tally.elapsed if tally.elapsed else 0.0
+    lines = [f"sent {tally.sent} of {tally.asked} in {tally.elapsed:.1f} s ({rate:.0f}/s), {tally.failed} failed"]
+    latencies = "  ".join(
+        f"{name.removesuffix('_ms')} {value} ms" for name, value in figures.items() if value is not None
+    )
+    return [
+        *lines,
+        *([latencies] if latencies else []),
+        *(f"  {number} x {kind}" for kind, number in tally.kinds.items()),
+    ]

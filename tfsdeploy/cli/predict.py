@@ -1,0 +1,113 @@
+"""`tfsdeploy predict MODEL`: one request through the gateway."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.words import VERSION
+from tfsdeploy.errors import TfsdeployError, UsageError
+
+
+@declare(
+    "predict",
+    examples=(
+        """tfsdeploy predict half_plus_two '{"instances": [1.0, 2.0, 5.0]}'""",
+        "tfsdeploy predict ranker @request.json --version 8",
+        "tfsdeploy predict ranker --example --grpc",
+    ),
+    exits=(0, 1, 2),
+    fields=("model", "protocol", "answer"),
+)
+@click.argument("model")
+@click.argument("request_json", metavar="[JSON|@FILE|-]", required=False)
+@click.option("--example", is_flag=True, help="Make the request from the model's signature.")
+@click.option("--version", type=VERSION, metavar="VERSION", help="Exactly this version; otherwise the gateway chooses.")
+@click.option("--grpc", is_flag=True, help='Over gRPC; JSON is then in column format: {"inputs": {NAME: VALUES}}.')
+@fleet_options(by_name=True, timeout=30.0)
+def command(call: Call, model: str, request_json: str | None, example: bool, version: int | None, grpc: bool) -> None:
+    """Ask MODEL through the gateway, and print its answer.
+
+    JSON is TensorFlow Serving's REST predict request; @FILE reads it from a file, - from standard input.
+    """
+    from tfsdeploy.deploy.metadata import example_request, inputs_of
+    from tfsdeploy.deploy.probe import gateway_of
+
+    call.answer.know(model=model, protocol="grpc" if grpc else "rest")
+    if example == (request_json is not None):
+        raise UsageError("one of the two is needed: a request, or --example")
+    _ = call.settings
+    gateway = gateway_of(call.target)
+    body = example_request(inputs_of(gateway.rest, model, version)) if request_json is None else _read(request_json)
+    if grpc:
+        answer = _over_grpc(call, model, version, _inputs(body))
+    else:
+        answer = _over_rest(call, model, version, body)
+    call.answer.give({"answer": answer})
+    if not call.answer.json:
+        click.echo(json.dumps(answer, indent=2))
+
+
+def _read(words: str) -> bytes:
+    try:
+        if words == "-":
+            body = sys.stdin.buffer.read()
+        else:
+            body = Path(words[1:]).read_bytes() if words.startswith("@") else words.encode()
+        json.loads(body)
+    except OSError as error:
+        raise UsageError(f"the request cannot be read: {error.strerror}", where=words) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the request is not JSON: {error}") from error
+    return body
+
+
+def _inputs(body: bytes) -> dict[str, Any]:
+    plain = json.loads(body)
+    inputs = plain.get("inputs") if isinstance(plain, dict) else None
+    if not isinstance(inputs, dict):
+        raise UsageError("over gRPC the request is in column format", hint='{"inputs": {"NAME": VALUES}}')
+    return inputs
+
+
+def _over_rest(call: Call, model: str, version: int | None, body: bytes) -> Any:
+    from tfsdeploy.deploy.metadata import model_path
+    from tfsdeploy.deploy.probe import gateway_of
+
+    url = gateway_of(call.target).rest + model_path(model, version) + ":predict"
+    request = urllib.request.Request(url, data=body, headers={"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=call.timeout) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            words = error.read()[:1000].decode(errors="replace").strip()
+        raise TfsdeployError(f"HTTP {error.code}: {words}", where=url) from error
+    except (OSError, ValueError) as error:
+        raise TfsdeployError(f"no answer: {error}", where=url, hint="`tfsdeploy status` shows what serves") from error
+
+
+def _over_grpc(call: Call, model: str, version: int | None, values: dict[str, Any]) -> Any:
+    import grpc
+
+    from tfsdeploy.deploy.metadata import inputs_of
+    from tfsdeploy.deploy.probe import gateway_of, grpc_answer, grpc_request
+    from tfsdeploy.protocol.wire import PREDICT
+
+    gateway = gateway_of(call.target)
+    request = grpc_request(model, inputs_of(gateway.rest, model, version), values, version=version)
+    try:
+        with grpc.insecure_channel(gateway.grpc) as channel:
+            method = channel.unary_unary(PREDICT, request_serializer=None, response_deserializer=None)
+            return grpc_answer(method(request, timeout=call.timeout))
+    except grpc.RpcError as error:
+        raise TfsdeployError(f"gRPC {error.code().name}: {error.details()}", where=gateway.grpc) from error

@@ -1,0 +1,98 @@
+"""`tfsdeploy promote MODEL VERSION`: traffic to a version, when every replica has it and none before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.switch import FIELDS, follow, interruptible, probe_option, probing, show, why_option, write_option
+from tfsdeploy.cli.words import SECONDS, STEPS, VERSION
+from tfsdeploy.errors import UsageError
+
+
+@declare(
+    "promote",
+    examples=(
+        "tfsdeploy promote ranker 8",
+        "tfsdeploy promote ranker 8 --weight 10                       # a canary that stays",
+        "tfsdeploy promote ranker 8 --steps 5,25,100 --interval 30s",
+        "tfsdeploy promote ranker 8 --probe 100 -o json",
+    ),
+    exits=(0, 1, 2, 4, 5, 130),
+    fields=FIELDS,
+)
+@click.argument("model")
+@click.argument("version", type=VERSION)
+@click.option("--weight", type=click.IntRange(1, 100), metavar="PERCENT", help="One step, which stays: a canary.")
+@click.option("--steps", type=STEPS, metavar="P,P,…", help="Shares, one after the other.")
+@click.option("--interval", type=SECONDS, default="0s", show_default=True, help="How long a step stays: 30s.")
+@click.option("--allow-incompatible", is_flag=True, help="Although the signatures differ from what serves.")
+@click.option("--take-over", is_flag=True, help="Although another command is changing this model.")
+@why_option
+@write_option
+@probe_option
+@fleet_options(by_name=True, timeout=600.0, yes="Also a version that a rollback has left.")
+def command(
+    call: Call,
+    model: str,
+    version: int,
+    weight: int | None,
+    steps: tuple[int, ...] | None,
+    interval: float,
+    allow_incompatible: bool,
+    take_over: bool,
+    why: str,
+    write: bool,
+    probe: float | None,
+) -> None:
+    """Move MODEL's traffic to VERSION.
+
+    It is loaded beside what serves, asked once on every replica, and only then given traffic; the version before stays
+    loaded for `rollback`. If it cannot load or answer, it is taken out again and traffic never moves (exit 4). The same
+    command continues what was interrupted.
+    """
+    if weight is not None and steps is not None:
+        raise UsageError("--weight and --steps exclude each other", hint="--weight 10 is the same as --steps 10")
+    from tfsdeploy.cli.stores import store_of
+    from tfsdeploy.deploy.checks import check_promotion, gate_of
+    from tfsdeploy.deploy.rollout import Promotion, already, promote
+    from tfsdeploy.deploy.switched import Switched
+    from tfsdeploy.release.update import model_of, present
+
+    call.answer.know(model=model, to=version)
+    settings, steps = call.settings, steps or (weight or 100,)
+    release = present(call.target.releases())
+    state = model_of(release, model)
+    call.answer.know(**{"from": state.main})
+    if already(state, version, steps):
+        show(call, Switched(model, state.main, version, release.generation, 0.0, 0.0, 0.0, changed=False))
+        return
+    store = store_of(settings)
+    record = check_promotion(store, state, model, version, settings, allow_incompatible=allow_incompatible)
+    if version in state.rejected:
+        call.agree(f"Version {version} of {model} was rejected by a rollback. Promote it again?")
+    author = call.author(_words(model, version, steps), why)
+    promotion = Promotion(
+        model, version, steps, interval, record.digest, settings.keep, take_over=take_over, timeout=call.timeout
+    )
+    gate = gate_of(store, model, version, golden_request(call, model))
+    with interruptible(model), probing(call, model, probe):
+        done = promote(call.target, promotion, gate, author, call.report)
+        done = follow(call, done, author, write)
+    show(call, done)
+
+
+def golden_request(call: Call, model: str) -> Path | None:
+    """The request that the fleet file gives for the gate; None without one, or without the file."""
+    if call.named is not None or model not in call.fleet.models:
+        return None
+    return call.fleet.models[model].example
+
+
+def _words(model: str, version: int, steps: tuple[int, ...]) -> str:
+    """The command as the history shows it."""
+    return f"promote {model} {version}" + ("" if steps == (100,) else f" --steps {','.join(map(str, steps))}")
