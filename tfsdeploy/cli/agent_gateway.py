@@ -37,7 +37,8 @@ _DEFAULT = GatewayShape()
 )  # fmt: skip
 @click.option(
     "--hedge-seconds", "--per-try-timeout-seconds", "hedge_seconds", type=click.FloatRange(0, min_open=True),
-    default=_DEFAULT.hedge_seconds, show_default=True, help="A request without answer for so long goes to another replica too.",
+    default=_DEFAULT.hedge_seconds, show_default=True,
+    help="After so long without answer a request goes to another replica too.",
 )  # fmt: skip
 @click.option(
     "--max-request-bytes", type=click.IntRange(1), default=_DEFAULT.max_request_bytes, show_default=True,

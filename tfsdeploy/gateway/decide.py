@@ -63,10 +63,9 @@ def _effective(
     min_available: int,
 ) -> GatewayModel:
     """Once a split is effective it stays so, whoever joins or loses it: a barrier is passed once."""
-    if not model.traffic or (previous is not None and previous.traffic == model.traffic):
+    kept, since = ({}, 0) if previous is None else (previous.traffic, previous.generation)
+    if model.traffic in ({}, kept, model.from_):
         return GatewayModel(generation, model.traffic)
-    kept = previous.traffic if previous is not None else {}
-    since = previous.generation if previous is not None else 0
     split = kept if model.from_ is None else model.from_
     waiting = _waiting(name, model, members, min_available) if split else _nobody_has(name, model, members)
     if not waiting:
