@@ -27,8 +27,10 @@ LOOPBACK = "127.0.0.1"
 SERVER_RESTART_SECONDS = 0.25
 """Before a dead model server starts again, its agent can take the version that killed it out of its configuration."""
 
-DRAIN_SECONDS = 10.0
-"""How long a gateway that leaves waits for requests that are still on their way."""
+DRAIN_SECONDS = 1.0
+"""How long the connections of a gateway's clients are wound down when it leaves."""
+
+LAST_REQUESTS_SECONDS = 15.0
 
 POLL_SECONDS = 1
 
@@ -164,7 +166,8 @@ def _gateway_agent(fleet: Fleet, place: Place) -> ProcessSpec:
         "agent",
         (*PYTHON, "tfsdeploy", "agent", "gateway", *_spelled(argv)),
         place,
-        stop_seconds=DRAIN_SECONDS + 10,
+        # After the connections, the agent waits for the last requests, and then ends by itself.
+        stop_seconds=DRAIN_SECONDS + LAST_REQUESTS_SECONDS,
     )
 
 
