@@ -1,4 +1,4 @@
-"""TensorFlow Serving's messages on the wire, without TensorFlow: what clients send and what a SavedModel says of itself."""
+"""TensorFlow Serving's messages without TensorFlow: what clients send, what a SavedModel says of itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 
-# dtype -> (field with one value an element, array type code of `tensor_content`), tensorflow/core/framework/tensor.proto
+# dtype -> (field, array type code of `tensor_content`); tensorflow/core/framework/tensor.proto
 _FIELDS = {
     "DT_FLOAT": ("float_val", "f"),
     "DT_DOUBLE": ("double_val", "d"),
@@ -73,7 +73,7 @@ def tensor(values: Any, dtype: str = "DT_FLOAT") -> TensorProto:
     if dtype not in _FIELDS:
         raise ValueError(f"{dtype} cannot be sent from here; it can be one of {', '.join(_FIELDS)}")
     shape, flat = _flatten(values)
-    made = TensorProto(dtype=DataType.Value(dtype))
+    made = TensorProto(dtype=dtype)
     for size in shape:
         made.tensor_shape.dim.add(size=size)
     if dtype == "DT_STRING":

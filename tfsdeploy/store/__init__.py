@@ -1,0 +1,1 @@
+"""Where models live: versions that are complete and recorded, or that do not exist."""

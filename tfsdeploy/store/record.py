@@ -1,0 +1,111 @@
+"""The commit record: the file that makes a version exist, with every file's size and SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tfsdeploy.errors import TfsdeployError
+
+API_VERSION = "tfsdeploy/v1"
+
+
+class InvalidRecord(TfsdeployError):
+    """A commit record that says nothing that could be believed."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class File:
+    """One file of a version: its path below the version's folder (with ``/``), bytes, SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a version is.
+
+    Attributes:
+        model: its model.
+        version: its number.
+        digest: ``sha256:…`` over the list of files.
+        files: every file but the record itself, sorted by path.
+        committed: when, UTC, ISO 8601.
+        by: who, ``user@host``.
+        tensorflow: the TensorFlow that wrote the model; None if the model does not say.
+    """
+
+    model: str
+    version: int
+    digest: str
+    files: tuple[File, ...]
+    committed: str
+    by: str
+    tensorflow: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return sum(file.size for file in self.files)
+
+
+def digest_of(files: Iterable[File]) -> str:
+    """One digest over paths, sizes and digests: equal content gives an equal digest, whoever published it."""
+    listing = "".join(f"{file.sha256} {file.size} {file.path}\n" for file in sorted(files))
+    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def encode(record: Record) -> str:
+    """The record as it stands in the store."""
+    plain = {
+        "apiVersion": API_VERSION,
+        "model": record.model,
+        "version": record.version,
+        "digest": record.digest,
+        "committed": record.committed,
+        "by": record.by,
+        "tensorflow": record.tensorflow,
+        "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in record.files],
+    }
+    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+
+
+def decode(text: str | bytes, where: str) -> Record:
+    """The record that a file holds; unknown keys are ignored.
+
+    Raises:
+        InvalidRecord: nonsense, another apiVersion, or a digest that is not that of its own list.
+    """
+    try:
+        plain: Any = json.loads(text)
+        if plain["apiVersion"] != API_VERSION:
+            raise InvalidRecord(
+                f"apiVersion is {plain['apiVersion']!r}, this tfsdeploy reads {API_VERSION!r}", where=where
+            )
+        files = tuple(sorted(File(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in plain["files"]))
+        record = Record(
+            model=str(plain["model"]),
+            version=int(plain["version"]),
+            digest=str(plain["digest"]),
+            files=files,
+            committed=str(plain["committed"]),
+            by=str(plain["by"]),
+            tensorflow=plain.get("tensorflow"),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidRecord(f"not a commit record: {type(error).__name__}: {error}", where=where) from error
+    if any(not _inside(file.path) for file in files):
+        raise InvalidRecord("it names a file outside its version", where=where)
+    if record.digest != digest_of(files):
+        raise InvalidRecord("its digest is not that of the files that it lists", where=where)
+    return record
+
+
+def _inside(path: str) -> bool:
+    parts = path.split("/")
+    return bool(path) and not path.startswith("/") and not any(part in ("", ".", "..") for part in parts)

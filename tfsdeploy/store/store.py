@@ -1,0 +1,140 @@
+"""A model store by its URL: the seam between the file system and the object stores that come later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
+from tfsdeploy.store import publish
+from tfsdeploy.store.record import Record, decode
+from tfsdeploy.store.verify import Progress
+
+
+class Store(Protocol):
+    """Where models live, as ``MODEL/N/files``."""
+
+    url: str
+
+    def models(self) -> list[str]:
+        """The names of the models that have a folder, sorted."""
+
+    def versions(self, model_name: str) -> list[int]:
+        """The numbers of a model's committed versions, ascending."""
+
+    def uncommitted(self, model_name: str) -> list[int]:
+        """The numbers of folders without a commit record, ascending."""
+
+    def record(self, model_name: str, version: int) -> Record | None:
+        """A version's commit record; None if there is none."""
+
+    def publish(
+        self, model_name: str, source: Path, version: int | None, progress: Progress = ...
+    ) -> tuple[Record, bool]:
+        """See `tfsdeploy.store.publish.publish`."""
+
+    def adopt(self, model_name: str, version: int, progress: Progress = ...) -> tuple[Record, bool]:
+        """See `tfsdeploy.store.publish.adopt`."""
+
+
+class FileStore:
+    """A store that is a folder.
+
+    Args:
+        root: the folder that holds the models.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = root.as_uri()
+
+    def models(self) -> list[str]:
+        """See `Store.models`."""
+        return sorted(name for name in _entries(self.root) if is_model_name(name))
+
+    def versions(self, model_name: str) -> list[int]:
+        """See `Store.versions`."""
+        return [n for n in self._numbers(model_name) if (self.version_path(model_name, n) / RECORD_FILE).is_file()]
+
+    def uncommitted(self, model_name: str) -> list[int]:
+        """See `Store.uncommitted`."""
+        return [n for n in self._numbers(model_name) if not (self.version_path(model_name, n) / RECORD_FILE).is_file()]
+
+    def newest(self, model_name: str) -> int | None:
+        """The highest committed version, without looking at the others' records; None if there is none."""
+        for number in reversed(self._numbers(model_name)):
+            if (self.version_path(model_name, number) / RECORD_FILE).is_file():
+                return number
+        return None
+
+    def record(self, model_name: str, version: int) -> Record | None:
+        """See `Store.record`; raises InvalidRecord for nonsense."""
+        path = self.version_path(model_name, version) / RECORD_FILE
+        try:
+            return decode(path.read_bytes(), str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise TfsdeployError(f"the commit record cannot be read: {error.strerror}", where=str(path)) from error
+
+    def publish(
+        self, model_name: str, source: Path, version: int | None, progress: Progress = lambda done, total: None
+    ) -> tuple[Record, bool]:
+        """See `Store.publish`."""
+        return publish.publish(self.model_path(model_name), model_name, source, version, progress)
+
+    def adopt(
+        self, model_name: str, version: int, progress: Progress = lambda done, total: None
+    ) -> tuple[Record, bool]:
+        """See `Store.adopt`."""
+        return publish.adopt(self.model_path(model_name), model_name, version, progress)
+
+    def model_path(self, model_name: str) -> Path:
+        """The folder of a model: what TF Serving calls its base path."""
+        if not is_model_name(model_name):
+            raise UsageError(
+                f"{model_name!r} is not a model name", hint="letters, digits, _ and -, at most 63 characters"
+            )
+        return self.root / model_name
+
+    def version_path(self, model_name: str, version: int) -> Path:
+        """The folder of a version."""
+        return self.model_path(model_name) / str(version)
+
+    def _numbers(self, model_name: str) -> list[int]:
+        return sorted(n for name in _entries(self.model_path(model_name)) if (n := parse_version(name)))
+
+
+def open_store(url: str, options: Mapping[str, object] | None = None) -> FileStore:
+    """The store behind a URL. Touches nothing yet.
+
+    Args:
+        url: ``file:///absolute/path``.
+        options: for the object stores that come later; a file system has none.
+
+    Raises:
+        UsageError: a scheme that this version does not know.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        raise UsageError(
+            f"stores of the kind {parts.scheme or url!r} are not there yet", where=url, hint="use file:///absolute/path"
+        )
+    path = Path(unquote(parts.path))
+    if parts.netloc not in ("", "localhost") or not path.is_absolute():
+        raise UsageError("a file store needs an absolute path", where=url, hint="write file:///srv/models")
+    return FileStore(path)
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise TfsdeployError(f"the store cannot be listed: {error.strerror}", where=str(folder)) from error
