@@ -33,6 +33,8 @@ ANSWERED = [
 ]
 
 HUGE = 2**63
+IMPATIENT = {"x-envoy-upstream-rq-timeout-ms": "1", "x-sleep": "0.1"}
+BOTH = "Malformed request: POST /v1/models/m/versions/7/labels/x:predict"
 
 REFUSED = [
     ("POST", "/v1/models/nobody:predict", 404, "Servable not found for request: Latest(nobody)"),
@@ -54,7 +56,7 @@ REFUSED = [
     ("GET", "/v2/models/m", 404, "Malformed request: GET /v2/models/m"),
     ("POST", "/v1/models/m:explode", 404, "Malformed request: POST /v1/models/m:explode"),
     ("POST", "/v1/models/m/versions/abc:predict", 404, "Malformed request: POST /v1/models/m/versions/abc:predict"),
-    ("POST", "/v1/models/m/versions/7/labels/x:predict", 404, "Malformed request: POST /v1/models/m/versions/7/labels/x:predict"),
+    ("POST", "/v1/models/m/versions/7/labels/x:predict", 404, BOTH),
     ("POST", "/unversioned/m:predict", 404, "Malformed request: POST /unversioned/m:predict"),
     ("GET", "/v1/models/m:predict", 400, "Malformed request: GET /v1/models/m:predict"),
     ("DELETE", "/v1/models/m", 400, "Malformed request: DELETE /v1/models/m"),
@@ -93,7 +95,7 @@ def test_weights(running: Gateway) -> None:
         ("/v1/models/m/labels/stable:predict", {"x-tfs-version": "8"}, "/v1/models/m/versions/7:predict"),
         ("/v1/models/m/versions/7:predict", {"x-tfs-route": "m/8"}, "/v1/models/m/versions/7:predict"),
         ("/v1/models/one:predict", {"x-tfs-route": "m/any"}, f"/v1/models/one/versions/{LARGE}:predict"),
-        ("/v1/models/m/versions/9:predict", {"x-envoy-upstream-rq-timeout-ms": "1", "x-sleep": "0.1"}, "/v1/models/m/versions/9:predict"),
+        ("/v1/models/m/versions/9:predict", IMPATIENT, "/v1/models/m/versions/9:predict"),
     ],
 )  # fmt: skip
 def test_headers_pin_but_never_steer_inside(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
@@ -16,7 +15,7 @@ from typing import Any
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.render import templates
 
-SCRIPTS = ("admit_grpc.lua", "inject.lua", "route_grpc.lua", "route_rest.lua", "unknown.lua")
+SCRIPTS = ("inject.lua", "route_grpc.lua", "route_rest.lua", "unknown.lua")
 BOOTSTRAP = "bootstrap.json"
 LISTENERS = "lds.json"
 MIB = 1024 * 1024
@@ -68,14 +67,11 @@ def shape_files(shape: GatewayShape) -> dict[str, str]:
 
     Write LISTENERS last, after the first clusters and routes: whoever starts Envoy waits for it.
     """
-    from tfsdeploy.gateway.view import descriptor_set
-
     files = {script: templates.text(f"envoy/{script}") for script in SCRIPTS}
     files[BOOTSTRAP] = _as_json(templates.render("envoy/bootstrap.yaml.j2", shape=shape))
-    listeners = {"shape": shape, "descriptors": base64.b64encode(descriptor_set()).decode()}
-    body = templates.render("envoy/listeners.yaml.j2", version="", **listeners)
+    body = templates.render("envoy/listeners.yaml.j2", version="", shape=shape)
     version = hashlib.sha256((body + "".join(files[script] for script in SCRIPTS)).encode()).hexdigest()[:16]
-    files[LISTENERS] = _as_json(templates.render("envoy/listeners.yaml.j2", version=version, **listeners))
+    files[LISTENERS] = _as_json(templates.render("envoy/listeners.yaml.j2", version=version, shape=shape))
     return files
 
 

@@ -1,0 +1,162 @@
+"""Closed-loop clients that cost little: requests are bytes made once, and answers are counted, not understood."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEADERS, _DATA, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 1, 0, 3, 4, 6, 7, 8
+
+
+def rest_request(path: str, body: bytes) -> bytes:
+    """A POST of ``body``."""
+    return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def grpc_headers(path: str) -> bytes:
+    """The HPACK block of a gRPC request, without indexing."""
+    pairs = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": path,
+        ":authority": "x",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    return b"".join(
+        b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in pairs.items()
+    )
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+@dataclass
+class Timings:
+    """Seconds from sending a request to the end of its answer."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def percentile(self, share: float) -> float:
+        """In milliseconds."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+class Rest:
+    """One HTTP/1.1 connection with one request in flight."""
+
+    def __init__(self, port: int, request: bytes) -> None:
+        self.socket = _connect(port)
+        self._request = request
+        self._received = b""
+
+    def send(self) -> None:
+        """Sends the request."""
+        self.socket.sendall(self._request)
+
+    def receive(self) -> int:
+        """Takes what has come; how many answers are complete."""
+        self._received += _some(self.socket)
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator:
+            return 0
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"REST: {self._received[:300]!r}")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        if len(body) < length:
+            return 0
+        self._received = b""
+        return 1
+
+
+class Grpc:
+    """One HTTP/2 connection with any number of requests in flight."""
+
+    def __init__(self, port: int, path: str, message: bytes) -> None:
+        self.socket = _connect(port)
+        self._headers = grpc_headers(path)
+        self._body = b"\x00" + len(message).to_bytes(4, "big") + message
+        self._stream = 1
+        self._received = b""
+        settings = _frame(_SETTINGS, 0, 0, b"")
+        window = _frame(_WINDOW, 0, 0, (2**31 - 1 - 65535).to_bytes(4, "big"))
+        self.socket.sendall(_PREFACE + settings + window)
+
+    def send(self) -> None:
+        """Sends the request on a stream of its own."""
+        stream, self._stream = self._stream, self._stream + 2
+        self.socket.sendall(_frame(_HEADERS, 4, stream, self._headers) + _frame(_DATA, 1, stream, self._body))
+
+    def receive(self) -> int:
+        """Takes what has come; how many answers are complete."""
+        data = self._received + _some(self.socket)
+        at, complete = 0, 0
+        while len(data) - at >= 9:
+            size = int.from_bytes(data[at : at + 3], "big")
+            if len(data) - at - 9 < size:
+                break
+            kind, flags = data[at + 3], data[at + 4]
+            if kind in (_RST, _GOAWAY):
+                raise RuntimeError(f"gRPC: frame {kind}: {data[at + 9 : at + 9 + size]!r}")
+            if kind in (_SETTINGS, _PING) and not flags & 1:
+                self.socket.sendall(_frame(kind, 1, 0, data[at + 9 : at + 9 + size] if kind == _PING else b""))
+            elif kind in (_HEADERS, _DATA) and flags & 1:
+                complete += 1
+            at += 9 + size
+        self._received = data[at:]
+        return complete
+
+
+Connection = Rest | Grpc
+
+
+def one_by_one(connection: Connection, count: int) -> Timings:
+    """``count`` requests, each sent when the one before is answered."""
+    timings = Timings()
+    for _ in range(count):
+        begin = time.perf_counter()
+        connection.send()
+        while not connection.receive():
+            pass
+        timings.seconds.append(time.perf_counter() - begin)
+    return timings
+
+
+def at_once(make: Callable[[], Connection], connections: int, in_flight: int, seconds: float) -> float:
+    """Requests a second with ``in_flight`` of them under way on each of ``connections``."""
+    with selectors.DefaultSelector() as selector:
+        opened = [make() for _ in range(connections)]
+        for connection in opened:
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+            for _ in range(in_flight):
+                connection.send()
+        done, begin = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            for key, _ in selector.select(1):
+                answered = key.data.receive()
+                done += answered
+                for _ in range(answered):
+                    key.data.send()
+        for connection in opened:
+            connection.socket.close()
+    return done / elapsed
+
+
+def _connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _some(connection: socket.socket) -> bytes:
+    data = connection.recv(1 << 16)
+    if not data:
+        raise RuntimeError("the gateway closed the connection")
+    return data
