@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
-from tfsdeploy.cli.words import SECONDS
 
 FIELDS = ("model", "protocol", "rate", "seconds", "asked", "sent", "failed", "p50_ms", "p90_ms", "p99_ms", "max_ms",
           "errors", "failures")  # fmt: skip
@@ -29,7 +29,7 @@ FIELDS = ("model", "protocol", "rate", "seconds", "asked", "sent", "failed", "p5
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True, help="Requests a second."
 )
-@click.option("--duration", type=SECONDS, default="10s", show_default=True, help="How long, such as 30s or 2m.")
+@click.option("--duration", type=words.seconds, metavar="TIME", default="10s", show_default=True, help="Such as 2m.")
 @click.option("--rest", "protocol", flag_value="rest", help="Only REST.")
 @click.option("--grpc", "protocol", flag_value="grpc", help="Only gRPC.  [default: both in turn]")
 @fleet_options(by_name=True)
@@ -63,11 +63,6 @@ def command(call: Call, model: str, rate: float, duration: float, protocol: str 
 def _sum(tally: Any, figures: dict[str, float | None]) -> list[str]:
     rate = tally.sent / tally.elapsed if tally.elapsed else 0.0
     lines = [f"sent {tally.sent} of {tally.asked} in {tally.elapsed:.1f} s ({rate:.0f}/s), {tally.failed} failed"]
-    latencies = "  ".join(
-        f"{name.removesuffix('_ms')} {value} ms" for name, value in figures.items() if value is not None
-    )
-    return [
-        *lines,
-        *([latencies] if latencies else []),
-        *(f"  {number} x {kind}" for kind, number in tally.kinds.items()),
-    ]
+    if tally.seconds:
+        lines.append("  ".join(f"{name.removesuffix('_ms')} {value} ms" for name, value in figures.items()))
+    return [*lines, *(f"  {number} x {kind}" for kind, number in tally.kinds.items())]

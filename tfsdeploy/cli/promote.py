@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
 from tfsdeploy.cli.switch import FIELDS, follow, interruptible, probe_option, probing, show, why_option, write_option
-from tfsdeploy.cli.words import SECONDS, STEPS, VERSION
 from tfsdeploy.errors import UsageError
 
 
@@ -26,10 +26,12 @@ from tfsdeploy.errors import UsageError
     fields=FIELDS,
 )
 @click.argument("model")
-@click.argument("version", type=VERSION)
+@click.argument("version", type=words.version)
 @click.option("--weight", type=click.IntRange(1, 100), metavar="PERCENT", help="One step, which stays: a canary.")
-@click.option("--steps", type=STEPS, metavar="P,P,…", help="Shares, one after the other.")
-@click.option("--interval", type=SECONDS, default="0s", show_default=True, help="How long a step stays: 30s.")
+@click.option("--steps", type=words.steps, metavar="P,P,…", help="Shares, one after the other.")
+@click.option(
+    "--interval", type=words.seconds, metavar="TIME", default="0s", show_default=True, help="How long a step stays."
+)
 @click.option("--allow-incompatible", is_flag=True, help="Although the signatures differ from what serves.")
 @click.option("--take-over", is_flag=True, help="Although another command is changing this model.")
 @why_option
@@ -57,8 +59,8 @@ def command(
     """
     if weight is not None and steps is not None:
         raise UsageError("--weight and --steps exclude each other", hint="--weight 10 is the same as --steps 10")
-    from tfsdeploy.cli.stores import store_of
-    from tfsdeploy.deploy.checks import check_promotion, gate_of
+    from tfsdeploy.cli.stores import models_of
+    from tfsdeploy.deploy.checks import check_canary, check_promotion, gate_of
     from tfsdeploy.deploy.rollout import Promotion, already, promote
     from tfsdeploy.deploy.switched import Switched
     from tfsdeploy.release.update import model_of, present
@@ -71,7 +73,8 @@ def command(
     if already(state, version, steps):
         show(call, Switched(model, state.main, version, release.generation, 0.0, 0.0, 0.0, changed=False))
         return
-    store = store_of(settings)
+    check_canary(state, version, steps)
+    store = models_of(call)
     record = check_promotion(store, state, model, version, settings, allow_incompatible=allow_incompatible)
     if version in state.rejected:
         call.agree(f"Version {version} of {model} was rejected by a rollback. Promote it again?")

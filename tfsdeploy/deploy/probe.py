@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tfsdeploy.deploy.load import Ask
 from tfsdeploy.deploy.metadata import SIGNATURE, Input, example_request, example_values, inputs_of, model_path
 from tfsdeploy.errors import TfsdeployError, UsageError
-from tfsdeploy.protocol.wire import PREDICT, PredictRequest, PredictResponse, tensor, tensor_values
+from tfsdeploy.protocol.wire import PREDICT, PredictRequest, PredictResponse, TensorProto, tensor, tensor_values
 from tfsdeploy.targets.base import GatewayAddress, Target
 
 Protocol = Literal["rest", "grpc"]
@@ -75,10 +75,7 @@ def grpc_request(
 def grpc_answer(body: bytes) -> dict[str, Any]:
     """A serialized PredictResponse as plain values: the version that answered, and flat outputs with their shapes."""
     response = PredictResponse.FromString(body)
-    outputs = {
-        name: {"shape": [dim.size for dim in message.tensor_shape.dim], "values": [_plain(v) for v in tensor_values(message)]}
-        for name, message in sorted(response.outputs.items())
-    }  # fmt: skip
+    outputs = {name: _tensor(message) for name, message in sorted(response.outputs.items())}
     return {"version": response.model_spec.version.value or None, "outputs": outputs}
 
 
@@ -96,6 +93,11 @@ def grpc_answer_wrong(body: bytes) -> str | None:
         return None if PredictResponse.FromString(body).outputs else "no outputs"
     except DecodeError as error:
         return str(error)
+
+
+def _tensor(message: TensorProto) -> dict[str, Any]:
+    values = [_plain(value) for value in tensor_values(message)]
+    return {"shape": [dim.size for dim in message.tensor_shape.dim], "values": values}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,79 @@
+"""`tfsdeploy versions MODEL`: what the store has, and where it is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.picture import columns
+
+if TYPE_CHECKING:
+    from tfsdeploy.deploy.watch import View
+
+
+@declare(
+    "versions",
+    examples=("tfsdeploy versions ranker", "tfsdeploy versions ranker -o json"),
+    fields=("model", "versions"),
+)
+@click.argument("model")
+@fleet_options(by_name=True)
+def command(call: Call, model: str) -> None:
+    """List MODEL's committed versions: size, when, by whom, replicas that have it loaded, share of traffic."""
+    from tfsdeploy.cli.stores import known_model, models_of
+
+    call.answer.know(model=model)
+    stored = models_of(call)
+    known_model(stored, model)
+    view, traffic = _live(call, model)
+    rows = []
+    for version in stored.versions(model):
+        record = stored.record(model, version)
+        rows.append(
+            {
+                "version": version,
+                "digest": record.digest if record else None,
+                "bytes": record.bytes if record else None,
+                "committed": record.committed if record else None,
+                "by": record.by if record else None,
+                "replicas": _holders(view, model, version),
+                "traffic": traffic.get(version, 0),
+            }
+        )
+    call.answer.give({"versions": rows})
+    if not call.answer.json:
+        heads = ("VERSION", "BYTES", "COMMITTED", "BY", "REPLICAS", "TRAFFIC", "DIGEST")
+        click.echo("\n".join(columns(heads, [_cells(row) for row in rows])))
+        for version in stored.store.uncommitted(model):
+            call.report.warn(
+                f"{model} {version} has no commit record; `tfsdeploy adopt {model} {version}` gives it one"
+            )
+
+
+def _live(call: Call, model: str) -> tuple[View, dict[int, int]]:
+    """What the fleet says; nothing if it is not up."""
+    from tfsdeploy.deploy.watch import SILENT_SECONDS, View, Watch
+
+    if call.target.settings() is None:
+        return View(), {}
+    release = call.target.releases().read()
+    with Watch(call.target) as watch:
+        view = watch.until(lambda view: view.heard, SILENT_SECONDS)
+    known = release.models.get(model) if release else None
+    return view, dict(known.traffic) if known else {}
+
+
+def _holders(view: View, model: str, version: int) -> int:
+    from tfsdeploy.protocol.agents import State
+
+    states = [status.state(model, version) for status in view.replicas.values() if status is not None]
+    return sum(row is not None and row.state is State.AVAILABLE for row in states)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    cells = (row["version"], row["bytes"], (row["committed"] or "")[:19], row["by"], row["replicas"])
+    return (*map(str, cells), f"{row['traffic']} %", (row["digest"] or "")[:19])
