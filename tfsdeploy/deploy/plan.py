@@ -20,13 +20,13 @@ from tfsdeploy.release.transitions import add, fold
 class Committed(Protocol):
     """What the store holds, as far as it can be read from here."""
 
-    def newest(self, model_name: str) -> int | None:
+    def newest(self, model_name: str, /) -> int | None:
         """The highest committed version; None if there is none."""
 
-    def versions(self, model_name: str) -> tuple[int, ...] | None:
+    def versions(self, model_name: str, /) -> tuple[int, ...] | None:
         """All committed versions; None if the store cannot be read from here."""
 
-    def digest(self, model_name: str, version: int) -> str | None:
+    def digest(self, model_name: str, version: int, /) -> str | None:
         """The digest of a commit record; None if it cannot be read from here."""
 
 
