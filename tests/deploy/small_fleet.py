@@ -28,9 +28,13 @@ from tfsdeploy.release.model import Change, ModelRelease, Release
 from tfsdeploy.release.transitions import add
 from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
 
+METADATA = b"""{"model_spec": {"name": "ranker", "signature_name": "", "version": "1"}, "metadata": {"signature_def":
+{"signature_def": {"serving_default": {"inputs": {"x": {"dtype": "DT_FLOAT", "name": "x:0", "tensor_shape":
+{"dim": [{"size": "-1", "name": ""}], "unknown_rank": false}}}, "outputs": {}, "method_name": ""}}}}}"""
+
 
 class StatusServer:
-    """Serves one status document, with long polls, beats and ETag."""
+    """Serves one status document, with long polls, beats and ETag; answers like a model server too."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -42,7 +46,16 @@ class StatusServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                outer.answer(self)
+                if self.path.endswith("/metadata"):
+                    outer.say(self, METADATA)
+                elif self.path.startswith("/v1/status"):
+                    outer.answer(self)
+                else:
+                    self.send_error(404)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                outer.say(self, b'{"outputs": [2.0]}')
 
             def log_message(self, *words: Any) -> None:
                 pass
@@ -51,6 +64,13 @@ class StatusServer:
         self.http.daemon_threads = True
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+
+    def say(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        """Answer as a model server does."""
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
 
     def publish(self, status: ReplicaStatus | GatewayStatus) -> None:
         with self.changed:
@@ -134,8 +154,8 @@ class SmallFleet:
         return tuple(ReplicaAddress(name, server.url) for name, server in self.replica_servers.items())
 
     def gateways(self) -> tuple[GatewayAddress, ...]:
-        rest, grpc = "http://127.0.0.1:1", "127.0.0.1:2"
-        return tuple(GatewayAddress(name, server.url, rest, grpc) for name, server in self.gateway_servers.items())
+        servers = self.gateway_servers.items()
+        return tuple(GatewayAddress(name, server.url, server.url, "127.0.0.1:2") for name, server in servers)
 
     # What its parts do
 
@@ -190,7 +210,8 @@ class SmallFleet:
             model_name: {version: self._version(name, version) for version in model.versions}
             for model_name, model in release.models.items()
         }
-        return ReplicaStatus(name, release.generation, True, False, "127.0.0.1:3", "127.0.0.1:4", models)
+        rest = self.replica_servers[name].url.removeprefix("http://")
+        return ReplicaStatus(name, release.generation, True, False, rest, "127.0.0.1:4", models)
 
     def _version(self, name: str, version: int) -> VersionStatus:
         if (name, version) in self.broken:

@@ -70,10 +70,10 @@ def command(
     release = present(call.target.releases())
     state = model_of(release, model)
     call.answer.know(**{"from": state.main})
+    check_canary(state, version, steps)
     if already(state, version, steps):
         show(call, Switched(model, state.main, version, release.generation, 0.0, 0.0, 0.0, changed=False))
         return
-    check_canary(state, version, steps)
     store = models_of(call)
     record = check_promotion(store, state, model, version, settings, allow_incompatible=allow_incompatible)
     if version in state.rejected:

@@ -56,7 +56,7 @@ class Promotion:
 def already(model: ModelRelease, to: int, steps: tuple[int, ...]) -> bool:
     """Whether the model's traffic is already as the last step wants it, and nothing is under way."""
     last = steps[-1]
-    wanted = {to: 100} if last == 100 or model.main in (None, to) else {model.main: 100 - last, to: last}
+    wanted = {to: 100} if last == 100 or model.main is None else {model.main: 100 - last, to: last}
     return model.rollout is None and model.traffic == wanted
 
 

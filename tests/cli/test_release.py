@@ -1,0 +1,188 @@
+"""Promote, rollback, status, history, versions and predict as commands, on a small fleet that keeps real state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.saved_models import write_saved_model
+from tests.deploy.small_fleet import SmallFleet, small_fleet
+from tfsdeploy.targets.base import Settings
+from tfsdeploy.targets.local.state import FleetFolder
+from tfsdeploy.targets.local.units import UnitSpec
+
+FLEET = """\
+apiVersion: tfsdeploy/v1
+kind: Fleet
+name: shop
+store: file://./models
+serving: {replicas: 3, minAvailable: 2}
+models:
+  ranker: {}
+"""
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, run: Run) -> Iterator[SmallFleet]:
+    """A fleet that the command line finds in its state home; versions 1 to 3 are in the store."""
+    (tmp_path / "fleet.yaml").write_text(FLEET)
+    for version in (1, 2, 3):
+        write_saved_model(tmp_path / "export" / str(version), version)
+        assert run("push", "ranker", f"export/{version}", "--version", str(version)).code == 0
+    home = FleetFolder(tmp_path / "home", "shop")
+    home.make()
+    home.write_settings(
+        Settings("shop", "local", str(tmp_path / "fleet.yaml"), (tmp_path / "models").as_uri(), {}, 3, 2, 1)
+    )
+    with small_fleet(home.path) as running:
+        for ordinal, replica in enumerate(running.replicas(), 1):
+            home.write_unit(UnitSpec(replica.name, "replica", ordinal, "", shape=(), ports={}, processes=()))
+            home.write_endpoint("replica", replica.name, {"status": replica.status})
+        for ordinal, gateway in enumerate(running.gateways(), 1):
+            home.write_unit(UnitSpec(gateway.name, "gateway", ordinal, "", shape=(), ports={}, processes=()))
+            addresses = {"status": gateway.status, "rest": gateway.rest, "grpc": gateway.grpc}
+            home.write_endpoint("gateway", gateway.name, addresses)
+        yield running
+
+
+def test_promote_and_rollback(fleet: SmallFleet, run: Run) -> None:
+    done = run("promote", "ranker", "2", "-o", "json")
+    document = done.document("promote")
+    assert (done.code, document["model"], document["from"], document["to"]) == (0, "ranker", 1, 2)
+    assert document["seconds"]["total"] >= document["seconds"]["load"] > 0
+    assert document["probe"] is None
+    again = run("promote", "ranker", "2")
+    assert (again.code, "already" in again.out) == (0, True)
+    back = run("rollback", "ranker", "--fleet", "shop", "-o", "json").document("rollback")
+    assert (back["from"], back["to"], back["generation"]) == (2, 1, document["generation"] + 1)
+    second = run("rollback", "ranker", "-o", "json")
+    error = second.document("rollback")["error"]
+    assert (second.code, error["code"]) == (4, 4)
+    assert "--to: 2" in error["hint"]
+
+
+def test_a_rejected_version_asks(fleet: SmallFleet, run: Run) -> None:
+    run("promote", "ranker", "2")
+    run("rollback", "ranker")
+    refused = run("promote", "ranker", "2")
+    assert (refused.code, "--yes" in refused.err) == (2, True)
+    assert run("promote", "ranker", "2", "--yes").code == 0
+    assert fleet.model("ranker").rejected == frozenset()
+
+
+def test_probe_counts_requests_through_the_change(fleet: SmallFleet, run: Run) -> None:
+    found = run("rollback", "ranker", "--probe", "50", "-o", "json")
+    # Nothing to go back to: the probe's figures are part of the failure too.
+    assert found.document("rollback")["probe"]["sent"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("promote", "ranker", "9"), 2, "committed: 1, 2, 3"),
+        (("promote", "nobody", "1"), 2, "it has: ranker"),
+        (("promote", "ranker", "1", "--weight", "10"), 2, "is the main version already"),
+        (("promote", "ranker", "2", "--weight", "10", "--steps", "5"), 2, "exclude each other"),
+        (("promote", "ranker", "007"), 2, "is no version"),
+        (("rollback", "ranker"), 4, "no version to go back to"),
+        (("rollback", "ranker", "--to", "7"), 4, "version 7 is not loaded"),
+        (("rollback", "nobody"), 2, "it has: ranker"),
+        (("versions", "nobody"), 2, "it has: ranker"),
+        (("predict", "ranker"), 2, "a request, or --example"),
+        (("predict", "ranker", "{"), 2, "not JSON"),
+        (("predict", "ranker", "@gone.json"), 2, "cannot be read"),
+        (("inspect", "ranker", "9"), 2, "no committed version 9"),
+        (("logs", "nobody"), 2, "no log of 'nobody'"),
+    ],
+)
+def test_refusals(words: tuple[str, ...], code: int, said: str, fleet: SmallFleet, run: Run) -> None:
+    before = fleet.releases().read()
+    shown = run(*words)
+    assert shown.code == code, shown.err
+    assert said in shown.err
+    assert fleet.releases().read() == before
+
+
+def test_a_version_that_would_break_clients(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    write_saved_model(tmp_path / "export" / "4", 4, output="z")
+    run("push", "ranker", "export/4", "--version", "4")
+    refused = run("promote", "ranker", "4")
+    assert refused.code == 4
+    assert "output y is gone" in refused.err
+    assert run("promote", "ranker", "4", "--allow-incompatible").code == 0
+
+
+def test_a_version_that_cannot_load(fleet: SmallFleet, run: Run) -> None:
+    fleet.broken["shop-serving-3", 2] = "Op type not registered 'Frobnicate'"
+    refused = run("promote", "ranker", "2", "-o", "json")
+    document = refused.document("promote")
+    assert refused.code == document["error"]["code"] == 4
+    assert "Frobnicate" in document["error"]["message"]
+    assert (document["from"], document["to"], document["generation"]) == (1, 2, None)
+
+
+def test_status(fleet: SmallFleet, run: Run) -> None:
+    shown = run("status", "-o", "json")
+    document = shown.document("status")
+    assert (shown.code, document["healthy"], document["troubles"]) == (0, True, [])
+    assert document["models"]["ranker"]["traffic"] == {"1": 100}
+    assert len(document["replicas"]) == 3
+    text = run("status").out
+    assert "shop on local" in text
+    assert "1 AVAILABLE" in text
+    fleet.slow.add(("shop-serving-1", 1))
+    while run("status").code == 0:
+        pass
+    assert "ranker 1 is LOADING" in run("status").out
+
+
+def test_history(fleet: SmallFleet, run: Run) -> None:
+    run("promote", "ranker", "2", "--why", "better scores")
+    rows = run("history", "-o", "json").document("history")["history"]
+    assert [row["generation"] for row in rows] == [4, 3, 2, 1]
+    assert (rows[0]["command"], rows[0]["why"]) == ("promote ranker 2", "better scores")
+    assert "traffic 1:100 → 2:100" in rows[1]["models"]["ranker"]
+    assert len(run("history", "--limit", "1", "-o", "json").document("history")["history"]) == 1
+    assert run("history", "--model", "nobody", "-o", "json").document("history")["history"] == []
+    assert "promote ranker 2  (better scores)" in run("history").out
+
+
+def test_versions(fleet: SmallFleet, run: Run) -> None:
+    run("promote", "ranker", "2", "--weight", "25")
+    rows = run("versions", "ranker", "-o", "json").document("versions")["versions"]
+    assert [(row["version"], row["replicas"], row["traffic"]) for row in rows] == [(1, 3, 75), (2, 3, 25), (3, 0, 0)]
+    assert rows[0]["digest"].startswith("sha256:")
+
+
+def test_predict(fleet: SmallFleet, run: Run) -> None:
+    assert json.loads(run("predict", "ranker", '{"instances": [1.0]}').out) == {"outputs": [2.0]}
+    document = run("predict", "ranker", "--example", "-o", "json").document("predict")
+    assert (document["protocol"], document["answer"]) == ("rest", {"outputs": [2.0]})
+
+
+def test_bench(fleet: SmallFleet, run: Run) -> None:
+    shown = run("bench", "ranker", "--rest", "--rate", "100", "--duration", "300ms", "-o", "json")
+    document = shown.document("bench")
+    assert (shown.code, document["asked"], document["sent"], document["failed"]) == (0, 30, 30, 0)
+    assert 0 < document["p50_ms"] <= document["p99_ms"] <= document["max_ms"]
+    failing = run("bench", "ranker", "--grpc", "--rate", "50", "--duration", "100ms")
+    assert failing.code == 1
+    assert "5 failed" in failing.out
+
+
+def test_a_pinned_model_takes_its_file_along(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(FLEET.replace("ranker: {}", "ranker: {version: 1}  # ours"))
+    from tfsdeploy.fleet.load import load_fleet
+    from tfsdeploy.targets.local.target import LocalTarget
+
+    LocalTarget("shop", tmp_path / "home").write_pins(load_fleet(file).pins())
+    assert run("promote", "ranker", "2").code == 0
+    assert "ranker: {version: 2}  # ours" in file.read_text()
+    warned = run("rollback", "ranker", "--no-write")
+    assert "still pins ranker to 2" in warned.err
+    assert "version: 2" in file.read_text()
