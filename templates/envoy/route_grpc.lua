@@ -212,7 +212,8 @@ function envoy_on_request(handle)
   if encoding and encoding ~= "identity" then
     return refuse(handle, UNIMPLEMENTED, "the gateway does not read compressed messages")
   end
-  if not find(headers:get("content-type") or "", "^application/grpc") then
+  local content = headers:get("content-type") or ""
+  if content ~= "application/grpc" and not find(content, "^application/grpc[+;]") then
     return refuse(handle, INVALID_ARGUMENT, "the request is not gRPC")
   end
   if kind == "health" then return send(handle, "/health") end

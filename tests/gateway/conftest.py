@@ -27,6 +27,7 @@ def running(backends: tuple[Stub, Stub], tmp_path_factory: pytest.TempPathFactor
     table = Table(
         {
             "m": ModelTable({7: 90, 8: 10}, {"stable": 7, "canary": 8, "lost": 5}, {7: (a, b), 8: (a, b), 9: (b,)}),
+            "measured": ModelTable({3: 100}, {}, {3: (b,)}),
             "one": ModelTable({LARGE: 100}, {}, {LARGE: (a,)}),
             "half-plus_two": ModelTable({1: 50, 2: 50}, {}, {1: (), 2: (a,)}),
             "gone": ModelTable({1: 50, 2: 50}, {"stable": 1}, {1: (), 2: ()}),

@@ -175,7 +175,7 @@ def gateway(
         (folder / name).write_text(text)
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [*envoy_command(shape), "--file-flush-interval-msec", "50"],
+            envoy_command(shape),
             cwd=folder, stdout=stdout, stderr=stderr, start_new_session=True,
         )  # fmt: skip
     running = Gateway(shape, folder, process, table)

@@ -146,7 +146,7 @@ def test_request_limits(three: tuple[Stub, ...], tmp_path: Path) -> None:
         assert running.rest("POST", "/v1/models/m:predict", b"x" * (1 << 19))[0] == 200
         assert running.rpc(PREDICTION + "Predict", request("m", padding=1 << 19))[0] == "OK"
         assert running.rest("POST", "/v1/models/m:predict", b"x" * ((1 << 20) + 1))[0] == 413
-        assert running.rpc(PREDICTION + "Predict", request("m", padding=2 << 20))[0] != "OK"
+        assert running.rpc(PREDICTION + "Predict", request("m", padding=2 << 20))[0] == "RESOURCE_EXHAUSTED"
         assert running.rest("GET", "/readyz")[0] == 200
 
 

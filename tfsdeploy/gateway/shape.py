@@ -106,6 +106,7 @@ def envoy_command(shape: GatewayShape) -> list[str]:
         "--reject-unknown-dynamic-fields",
         "--drain-strategy", "immediate",
         "--drain-time-s", str(max(1, math.ceil(shape.drain_seconds))),
+        "--file-flush-interval-msec", "500",
         "--log-level", "warning",
     ]  # fmt: skip
 

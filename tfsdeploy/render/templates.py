@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from tfsdeploy.errors import TfsdeployError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+# YAML 1.2, 5.1, and the line breaks of YAML 1.1; what is below the space is escaped by JSON itself.
+_NOT_PRINTABLE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -49,8 +53,12 @@ def render(name: str, **values: Any) -> str:
 
 
 def quote(value: Any) -> str:
-    """A scalar or a collection as JSON, which is valid YAML whatever the value holds."""
-    return json.dumps(value, ensure_ascii=True)
+    """A scalar or a collection as text that is JSON and YAML, whatever the value holds.
+
+    JSON's own escapes do not do: YAML takes the halves of a surrogate pair for two characters.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return _NOT_PRINTABLE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def seconds(value: float) -> str:
