@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +36,7 @@ models:
 def fleet(tmp_path: Path, run: Run) -> Iterator[SmallFleet]:
     """A fleet that the command line finds in its state home; versions 1 to 3 are in the store."""
     (tmp_path / "fleet.yaml").write_text(FLEET)
+    (tmp_path / "other.yaml").write_text(FLEET)
     for version in (1, 2, 3):
         write_saved_model(tmp_path / "export" / str(version), version)
         assert run("push", "ranker", f"export/{version}", "--version", str(version)).code == 0
@@ -97,6 +104,9 @@ def test_probe_counts_requests_through_the_change(fleet: SmallFleet, run: Run) -
         (("predict", "ranker", "@gone.json"), 2, "cannot be read"),
         (("inspect", "ranker", "9"), 2, "no committed version 9"),
         (("logs", "nobody"), 2, "no log of 'nobody'"),
+        (("status", "-f", "other.yaml"), 2, "belongs to another file"),
+        (("down", "-f", "other.yaml", "--yes"), 2, "belongs to another file"),
+        (("down",), 2, "agree with --yes"),
     ],
 )
 def test_refusals(words: tuple[str, ...], code: int, said: str, fleet: SmallFleet, run: Run) -> None:
@@ -138,6 +148,37 @@ def test_status(fleet: SmallFleet, run: Run) -> None:
     while run("status").code == 0:
         pass
     assert "ranker 1 is LOADING" in run("status").out
+
+
+def test_status_watch(fleet: SmallFleet, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tfsdeploy", "status", "--watch", "--interval", "0.1", "-o", "json"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            document = json.loads(process.stdout.readline())
+            assert document["models"]["ranker"]["traffic"] == {"1": 100}
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (130, "")
+
+
+def test_status_watch_on_a_terminal(fleet: SmallFleet, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "tfsdeploy", "status", "--watch", "--interval", "0.1"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    with subprocess.Popen(words, cwd=tmp_path, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = ""
+        while "REQUESTS/S" not in shown:
+            shown += os.read(ours, 65536).decode()
+        process.send_signal(signal.SIGINT)
+        # A terminal that is not read any more would hold up the last picture.
+        with suppress(OSError):
+            while os.read(ours, 65536):
+                pass
+        assert process.wait(20) == 130
+    os.close(ours)
+    assert "shop-serving-2" in shown
 
 
 def test_history(fleet: SmallFleet, run: Run) -> None:

@@ -76,16 +76,30 @@ class Call:
         """What `up` last applied.
 
         Raises:
-            UsageError: the fleet is not up; names those that are.
+            UsageError: the fleet is not up (names those that are), or its name belongs to another file.
         """
         from tfsdeploy.targets.local.state import fleet_names, home_folder
 
         settings = self.target.settings()
         if settings is not None:
+            self.check_owner(settings)
             return settings
         others = ", ".join(fleet_names(home_folder()))
         hint = f"the fleets here: {others}" if others and self.named else "run `tfsdeploy up` first"
         raise UsageError(f"fleet {self.target.fleet} is not up", hint=hint)
+
+    def check_owner(self, settings: Settings) -> None:
+        """Refuse a fleet file whose name another file has taken.
+
+        Raises:
+            UsageError: says which one has.
+        """
+        if self.named is None and settings.file != str(self.fleet.file):
+            raise UsageError(
+                f"the fleet name {settings.fleet} belongs to another file: {settings.file}",
+                where=str(self.path),
+                hint=f"give this fleet another name, or name the other one: --fleet {settings.fleet}",
+            )
 
     def author(self, command: str, why: str = "") -> Author:
         """Who changes the release, and by which words."""

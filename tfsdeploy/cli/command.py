@@ -62,7 +62,7 @@ def command(
 
 
 def fleet_options(
-    *, by_name: bool = False, timeout: float | None = None, yes: str = "", json: bool = True
+    *, by_name: bool = False, timeout: float | None = None, yes: str = ""
 ) -> Callable[[Function], Function]:
     """The options that commands share; the function gets a `Call` as its first argument.
 
@@ -70,7 +70,6 @@ def fleet_options(
         by_name: the fleet can also be named, without its file.
         timeout: default of ``--timeout`` in seconds; None for a command that does not wait.
         yes: what ``--yes`` agrees to; empty for a command that never asks.
-        json: whether it has ``-o json``.
     """
 
     def decorate(function: Function) -> Function:
@@ -103,8 +102,7 @@ def fleet_options(
             )  # fmt: skip
         if yes:
             options.append(click.option("--yes", is_flag=True, help=yes))
-        if json:
-            options.append(output_option)
+        options.append(output_option)
         wrapped: Function = with_call
         for option in reversed(options):
             wrapped = option(wrapped)

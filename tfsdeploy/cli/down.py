@@ -23,8 +23,10 @@ def command(call: Call) -> None:
     """
     target = call.target
     call.answer.know(fleet=target.fleet, target=target.kind)
-    there = target.settings() is not None
-    if there:
+    settings = target.settings()
+    there = settings is not None
+    if settings is not None:
+        call.check_owner(settings)
         call.agree(f"End fleet {target.fleet} and forget its release history?")
     # Also without settings: what an `up` that was killed has left goes too.
     target.remove(call.report, timeout=call.timeout)

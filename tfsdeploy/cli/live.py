@@ -5,45 +5,64 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.picture import columns, split_words, status_text
 from tfsdeploy.deploy.metrics import Key, Rates, count, rates
 from tfsdeploy.deploy.status import status_document
 from tfsdeploy.deploy.watch import SILENT_SECONDS, Watch
+from tfsdeploy.errors import Interrupted
 from tfsdeploy.targets.base import Settings, Target
 
 SCRAPE_SECONDS = 1.0
 
 
 def watch_status(call: Call, settings: Settings, interval: float) -> int:
-    """Show the status until Ctrl-C.
+    """Show the status until Ctrl-C, which is how it ends: not a failure, so nothing is said about it.
 
     Args:
         call: the command's call.
         settings: what `up` last applied.
         interval: seconds between two looks.
+
+    Returns:
+        The exit code of an interrupted command.
     """
-    target = call.target
-    with Watch(target) as watch:
+    with suppress(KeyboardInterrupt), Watch(call.target) as watch:
         watch.until(lambda view: view.heard, SILENT_SECONDS)
         if call.answer.json:
-            while True:
-                call.answer.give(status_document(settings, target.releases().read(), watch.view(), target.gateways()))
-                time.sleep(interval)
-        from rich.live import Live
-        from rich.text import Text
+            _documents(call, settings, watch, interval)
+        else:
+            _screen(call.target, settings, watch, interval)
+    return Interrupted.exit_code
 
-        before, since = count(pages(target)), time.monotonic()
-        with Live(refresh_per_second=10, screen=True) as live:
-            while True:
-                document = status_document(settings, target.releases().read(), watch.view(), target.gateways())
-                after, now = count(pages(target)), time.monotonic()
-                found = rates(before, after, max(now - since, 0.001))
-                before, since = after, now
-                live.update(Text.from_ansi(status_text(document) + "\n" + rates_text(document, found)))
-                time.sleep(interval)
+
+def _documents(call: Call, settings: Settings, watch: Watch, interval: float) -> NoReturn:
+    while True:
+        call.answer.give(_document(call.target, settings, watch))
+        time.sleep(interval)
+
+
+def _screen(target: Target, settings: Settings, watch: Watch, interval: float) -> NoReturn:
+    from rich.live import Live
+    from rich.text import Text
+
+    before, since = count(pages(target)), time.monotonic()
+    with Live(auto_refresh=False, screen=True) as live:
+        while True:
+            document = _document(target, settings, watch)
+            after, now = count(pages(target)), time.monotonic()
+            found = rates(before, after, max(now - since, 0.001))
+            before, since = after, now
+            picture = status_text(document) + "\n" + rates_text(document, found)
+            live.update(Text.from_ansi(picture), refresh=True)
+            time.sleep(interval)
+
+
+def _document(target: Target, settings: Settings, watch: Watch) -> dict[str, Any]:
+    return status_document(settings, target.releases().read(), watch.view(), target.gateways())
 
 
 def pages(target: Target) -> dict[str, str]:

@@ -9,7 +9,7 @@ import time
 from tfsdeploy.cli.answer import colours, paint
 
 PLAIN_SECONDS = 5.0
-"""Where lines stay, what is waited for is told this often; once at first."""
+"""Where lines stay, what is waited for is told this often, and not before the first second is over."""
 
 
 class TerminalReport:
@@ -21,7 +21,7 @@ class TerminalReport:
         self._coloured = colours(self._stream)
         self._started = time.monotonic()
         self._shown = ""
-        self._told = float("-inf")
+        self._told = self._started + 1.0 - PLAIN_SECONDS
 
     def say(self, text: str) -> None:
         """A line that stays, with the seconds since the command's start."""
