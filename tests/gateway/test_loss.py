@@ -50,7 +50,9 @@ def test_a_replica_hangs(three: tuple[Stub, ...], tmp_path: Path) -> None:
     ):
         stream.more(100)
         three[0].process.send_signal(signal.SIGSTOP)
-        stream.more(800)
+        ejected = "/stats?filter=m/7/(rest|grpc).outlier_detection.ejections_active"
+        wait("it is left out", lambda: running.admin(ejected).count("active: 1") == 2)
+        stream.more(100)
     assert stream.failures == []
     assert stream.slowest < LIMIT
 
@@ -64,10 +66,9 @@ def test_the_table_changes(three: tuple[Stub, ...], tmp_path: Path) -> None:
         Table({"m": ModelTable({9: 100}, {}, {9: (a.endpoint, c.endpoint)})}),
         Table({"m": ModelTable({9: 100}, {}, {9: (b.endpoint,), 8: ()})}),
     ]
-    with (
-        gateway(tmp_path, table(*three)) as running,
-        load(running.shape.rest_port, running.shape.grpc_port) as stream,
-    ):
+    rest_port, grpc_port = free_ports(2)
+    shape = GatewayShape(rest_port=rest_port, grpc_port=grpc_port, concurrency=2)
+    with gateway(tmp_path, table(*three), shape) as running, load(rest_port, grpc_port) as stream:
         for _ in range(3):
             for state in states:
                 running.apply(state)
@@ -160,6 +161,12 @@ def test_large_requests_can_be_sent_again(three: tuple[Stub, ...], tmp_path: Pat
             assert (status, answer["bytes"]) == (200, 20 << 20)
             code, answer = running.rpc(PREDICTION + "Predict", request("m", label=None, padding=20 << 20))
             assert (code, answer["version"]) == ("OK", 7)
+
+
+def test_a_killed_envoy_starts_again_in_its_folder(three: tuple[Stub, ...], tmp_path: Path) -> None:
+    for _ in range(2):  # the block ends with SIGKILL, which leaves the administration's socket behind
+        with gateway(tmp_path, table(*three)) as running:
+            assert running.rest("POST", "/v1/models/m:predict", b"{}")[0] == 200
 
 
 def test_two_gateways_share_ports(three: tuple[Stub, ...], tmp_path: Path) -> None:
