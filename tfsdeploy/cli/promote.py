@@ -72,7 +72,9 @@ def command(
     call.answer.know(**{"from": state.main})
     check_canary(state, version, steps)
     if already(state, version, steps):
-        show(call, Switched(model, state.main, version, release.generation, 0.0, 0.0, 0.0, changed=False))
+        same = Switched(model, state.main, version, release.generation, 0.0, 0.0, 0.0, changed=False)
+        # A command that was killed at its very end had not let the file follow.
+        show(call, follow(call, same, call.author(_words(model, version, steps), why), write))
         return
     store = models_of(call)
     record = check_promotion(store, state, model, version, settings, allow_incompatible=allow_incompatible)

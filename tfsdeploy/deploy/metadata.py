@@ -7,12 +7,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 from urllib.parse import quote
 
 from tfsdeploy.errors import TfsdeployError, UsageError
 
 SIGNATURE = "serving_default"
+
+MAX_ELEMENTS = 1_000_000
+"""An example with more elements is not made: as JSON it would be megabytes."""
 
 _WHOLE = {"DT_INT8", "DT_INT16", "DT_INT32", "DT_INT64", "DT_UINT8", "DT_UINT16", "DT_UINT32", "DT_UINT64"}
 _REAL = {"DT_HALF", "DT_BFLOAT16", "DT_FLOAT", "DT_DOUBLE"}
@@ -86,8 +90,12 @@ def example_values(inputs: Mapping[str, Input]) -> dict[str, Any]:
     """A value for every input: zeros, false or empty text, with 1 wherever any size is allowed.
 
     Raises:
-        UsageError: an input is of a type that JSON has no spelling for.
+        UsageError: an input is of a type that JSON has no spelling for, or larger than anyone would send.
     """
+    for name, tensor in inputs.items():
+        if prod(max(size, 1) for size in tensor.shape or ()) > MAX_ELEMENTS:
+            words = f"input {name} has more than {MAX_ELEMENTS} elements, too many for an example"
+            raise UsageError(words, hint="give the request yourself")
     return {name: _filled(_zero(name, tensor.dtype), tensor.shape) for name, tensor in inputs.items()}
 
 
