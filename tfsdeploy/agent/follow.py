@@ -17,8 +17,8 @@ WAIT_SECONDS = 30
 
 SILENT_SECONDS = SILENT_BEATS * BEAT_SECONDS
 
-LOOK_SECONDS = 0.25
-"""How often a follower looks whether the other is silent."""
+LOOK_SECONDS = 0.5
+"""How often, at least, a follower looks whether the other is silent."""
 
 RETRY_SECONDS = 0.1
 """Between a poll that failed and the next one."""
@@ -93,7 +93,8 @@ class Follower:
     async def _guard(self, poll: asyncio.Task[None]) -> None:
         """Wait until a poll has ended, or is given up because nothing comes."""
         while not poll.done():
-            await asyncio.wait([poll], timeout=LOOK_SECONDS)
+            left = self._heard + SILENT_SECONDS - self._clock.now()
+            await asyncio.wait([poll], timeout=min(LOOK_SECONDS, max(0.0, left) + 0.01))
             self._judge()
 
     async def _rest(self) -> None:

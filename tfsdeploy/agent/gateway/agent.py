@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,12 +14,12 @@ import aiohttp
 from tfsdeploy.agent.gateway import kept
 from tfsdeploy.agent.gateway.admin import Admin, NoAnswer, NotRunning
 from tfsdeploy.agent.gateway.apply import Applier, Newer, Outcome
+from tfsdeploy.agent.gateway.leave import wind_down
 from tfsdeploy.agent.gateway.metrics import Metrics
 from tfsdeploy.agent.gateway.pins import Folding
 from tfsdeploy.agent.gateway.replicas import Replicas
 from tfsdeploy.agent.sources import PinsSource, ReleaseSource, ReplicaSource
 from tfsdeploy.agent.status import StatusServer
-from tfsdeploy.gateway.admin import DRAIN, DRAINING, drained
 from tfsdeploy.gateway.decide import Decision, decide
 from tfsdeploy.gateway.files import PAUSE_SECONDS
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, shape_files
@@ -36,9 +35,6 @@ VERIFY_SECONDS = 1.0
 
 UNCONFIRMED_SECONDS = 0.05
 """How often one is asked that is starting, or gone."""
-
-LAST_REQUESTS_SECONDS = 5.0
-"""How long requests in flight are waited for after the listeners have closed."""
 
 REFUSED = "Envoy refused the configuration"
 
@@ -139,8 +135,10 @@ class GatewayAgent:
             jobs = (self._follow_release(), self._replicas.run(), self._follow(), self._verify(), folding.run())
             tasks = [group.create_task(job) for job in jobs]
             await leave.wait()
+            self._leaving = True
+            self._publish()
             # What is decided meanwhile still reaches Envoy: its last requests go to replicas that are there.
-            await self._wind_down()
+            await wind_down(self._admin, self._settings.shape.drain_seconds)
             for task in tasks:
                 task.cancel()
 
@@ -185,7 +183,7 @@ class GatewayAgent:
     async def _act(self, release: Release) -> None:
         etags = self._replicas.etags()
         decision = self._decide(release)
-        self._measure()
+        self._metrics.replicas(self._replicas.statuses().values())
         if decision.table == self._refused:
             return
         before, self._models = self._models, decision.models
@@ -255,12 +253,12 @@ class GatewayAgent:
         self._metrics.rejections.inc()
         log.error("generation %d: %s; the one before stays", release.generation, REFUSED)
         self._keep(release, before, self._applier.bridge(Table()))
-        nothing = GatewayModel(0, {})
+        refused = {self._name: REFUSED}
+        # A model that this release changes says what it waits for; the others are as they were.
         self._shown = {
-            name: model
-            if before.get(name) == model
-            else replace(before.get(name, nothing), waiting_for={self._name: REFUSED})
+            name: model if model == was else replace(was, waiting_for=refused)
             for name, model in decision.models.items()
+            for was in [before.get(name, GatewayModel(0, {}))]
         }
         self._publish()
 
@@ -286,20 +284,6 @@ class GatewayAgent:
         self._metrics.lua_errors.set(statistics.lua_errors)
         return self._applier.confirmed(statistics)
 
-    async def _wind_down(self) -> None:
-        """Have clients go elsewhere, and wait until the last of their requests is answered."""
-        self._leaving = True
-        self._publish()
-        wind_down = max(1, math.ceil(self._settings.shape.drain_seconds))
-        end = time.monotonic() + wind_down + LAST_REQUESTS_SECONDS
-        try:
-            for path in DRAIN:
-                await self._admin.post(path)
-            while time.monotonic() < end and not drained(await self._admin.get(DRAINING)):
-                await asyncio.sleep(0.05)
-        except (NotRunning, NoAnswer) as error:
-            log.warning("leaving without a drain: %s", error)
-
     def _ready(self) -> bool:
         return self._confirmed and not self._leaving
 
@@ -309,11 +293,6 @@ class GatewayAgent:
         self._metrics.acknowledged.set(self._confirmed)
         self._metrics.models(self._shown)
         self._status.publish(encode(status))
-
-    def _measure(self) -> None:
-        statuses = self._replicas.statuses().values()
-        self._metrics.silent.set(sum(status is None for status in statuses))
-        self._metrics.members.set(sum(status is not None and not status.leaving for status in statuses))
 
     async def _all_metrics(self) -> bytes:
         try:

@@ -63,7 +63,6 @@ class Applier:
         self._good: Table | None = None
         self._clusters: _Clusters | None = None
         self._files: dict[str, File] = {}
-        self.rejections = 0
 
     def bridge(self, table: Table) -> Table:
         """What Envoy may be using from the moment in which `switch` begins, until `tidy` has ended."""
@@ -78,6 +77,8 @@ class Applier:
             outcome = await self._put(routes_files(table, self._shape), before, newer)
         if outcome is Outcome.REJECTED:
             self._restore()
+        elif outcome is not Outcome.SUPERSEDED:
+            self._good = table
         return outcome
 
     async def tidy(self, table: Table, newer: Newer) -> Outcome:
@@ -85,7 +86,7 @@ class Applier:
         before = await self._rejected()
         outcome = await self._put_clusters(table, before, newer)
         if outcome in (Outcome.ACKNOWLEDGED, Outcome.IN_PLACE):
-            self._table = self._good = table
+            self._table = table
         elif outcome is Outcome.REJECTED:
             self._restore()
         return outcome
@@ -138,7 +139,6 @@ class Applier:
                 if _unused(statistics, files):
                     return Outcome.IN_PLACE
                 if before is not None and statistics.rejections > before:
-                    self.rejections += 1
                     return Outcome.REJECTED
             waited = time.monotonic() - began
             if waited > PATIENCE_SECONDS and newer():
@@ -156,9 +156,9 @@ class Applier:
         """Put the last good files back, so that an Envoy that is started anew reads them."""
         if self._good is None:
             return
-        self._table = self.bridge(self._good)
+        self._table = self._good
         self._clusters = _clusters_of(self._table)
-        for file in (clusters_file(self._table, self._shape), *routes_files(self._good, self._shape)):
+        for file in (clusters_file(self._table, self._shape), *routes_files(self._table, self._shape)):
             file.write(self._folder)
             self._files[file.name] = _light(file)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from tfsdeploy.protocol.agents import GatewayModel
+from tfsdeploy.protocol.agents import GatewayModel, ReplicaStatus
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -34,6 +34,12 @@ class Metrics:
         self._waiting = self._gauge("barrier_waiting", "Replicas that a model's barrier waits for.", "model")
         self._held = self._gauge("barrier_held_seconds", "For how long a model's barrier has been closed.", "model")
         self._since: dict[str, float] = {}
+
+    def replicas(self, statuses: Iterable[ReplicaStatus | None]) -> None:
+        """Take note of who is there."""
+        known = list(statuses)
+        self.silent.set(sum(status is None for status in known))
+        self.members.set(sum(status is not None and not status.leaving for status in known))
 
     def models(self, models: Mapping[str, GatewayModel]) -> None:
         """Take note of every model's barrier."""

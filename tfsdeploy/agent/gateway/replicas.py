@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ADDRESS = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,4})\Z")
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\Z")
+_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 
 
 class Replicas:
@@ -113,8 +115,21 @@ class _Followed:
             log.warning("%s: %s answers in its place", self._name, status.replica)
             return None
         for address in (status.rest, status.grpc):
-            match = _ADDRESS.match(address)
-            if match is None or int(match[2]) > 65535:
+            # Envoy would refuse all clusters for the sake of one.
+            if not _is_address(address):
                 log.warning("%s: %r is not an address", self._name, address)
                 return None
         return status
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is ``host:port``, as Envoy takes it."""
+    host, _, port = text.rpartition(":")
+    if _PORT.match(port) is None or int(port) > 65535:
+        return False
+    if not host.startswith("["):
+        return _HOST.match(host) is not None
+    try:
+        return host.endswith("]") and ipaddress.IPv6Address(host[1:-1]).scope_id is None
+    except ValueError:
+        return False

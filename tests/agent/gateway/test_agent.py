@@ -1,0 +1,228 @@
+"""The gateway agent with a real Envoy: what it makes effective, what it keeps, and whom it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+from tests.agent.gateway.fleet import GATEWAY, Fleet
+from tests.gateway.harness import wait
+from tests.gateway.load import load
+from tfsdeploy.fleet.pins import Pin, Pins
+from tfsdeploy.protocol.agents import encode, etag
+from tfsdeploy.release.model import ModelRelease, Rollout
+
+ONE = ModelRelease({7: None}, {7: 100}, main=7)
+BOTH = replace(ONE, versions={7: None, 8: None})
+TO_8 = replace(BOTH, traffic={8: 100}, from_={7: 100})
+BACK = replace(BOTH, traffic={7: 100}, from_={8: 100}, opens="enough")
+
+
+def serving(shop: Fleet, *versions: int) -> None:
+    """Every replica has these versions of the model."""
+    for one in shop.replicas:
+        one.say(m=dict.fromkeys(versions, "AVAILABLE"))
+
+
+def acknowledged(shop: Fleet, at: int) -> None:
+    """Wait until the gateway has acknowledged what a replica says now."""
+    one = shop.replicas[at]
+    wait("an acknowledgement", lambda: one.acknowledged.get(GATEWAY) == etag(encode(one.status)))
+
+
+def test_nothing_listens_before_everybody_was_heard(shop: Fleet) -> None:
+    shop.replicas[1].fall_silent()
+    serving(shop, 7)
+    shop.start_agent()
+    first = shop.until("an answer", lambda status: True)
+    assert not first.ready
+    assert not (shop.folder / "lds.json").exists()
+    shop.release(m=ONE)
+    shop.start_envoy()
+    shop.until("ready", lambda status: status.ready)
+    assert shop.versions() == {"7"}
+    assert shop.names() == {"a"}
+
+
+def test_traffic_moves_when_the_last_member_has_the_version(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.start()
+    with load(shop.shape.rest_port, shop.shape.grpc_port) as stream:
+        shop.replicas[1].say(m={7: "AVAILABLE", 8: "LOADING"})
+        acknowledged(shop, 1)
+        moved = shop.release(m=TO_8)
+        shop.until("the barrier", lambda status: status.models["m"].waiting_for == {"b": "LOADING"})
+        assert shop.versions() == {"7"}
+        serving(shop, 7, 8)
+        shop.until_effective(moved.generation, {8: 100})
+        assert shop.versions() == {"8"}
+        shop.until_effective(shop.release(m=replace(BOTH, traffic={7: 50, 8: 50})).generation, {7: 50, 8: 50})
+        assert shop.versions() == {"7", "8"}
+        shop.until_effective(shop.release(m=BACK).generation, {7: 100})
+        assert shop.versions() == {"7"}
+        stream.more(40)
+    assert stream.failures == []
+
+
+def test_a_replica_that_leaves_is_told_when_envoy_has_let_go(shop: Fleet) -> None:
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    with load(shop.shape.rest_port, shop.shape.grpc_port) as stream:
+        shop.replicas[0].say(leaving=True, m={7: "AVAILABLE"})
+        acknowledged(shop, 0)
+        assert shop.replicas[0].status.rest.rpartition(":")[2] not in (shop.folder / "cds.json").read_text()
+        assert shop.names() == {"b"}
+        stream.more(40)
+    assert stream.failures == []
+
+
+def test_a_version_that_drains_is_let_go_of(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.start()
+    shop.release(m=ONE)
+    shop.replicas[0].say(m={7: "AVAILABLE", 8: "DRAINING"})
+    acknowledged(shop, 0)
+    assert shop.answer("/v1/models/m/versions/8:predict")["status"] != 200 or shop.names() == {"a", "b"}
+    shop.replicas[1].say(m={7: "AVAILABLE", 8: "DRAINING"})
+    acknowledged(shop, 1)
+    assert shop.answer("/v1/models/m/versions/8:predict")["status"] == 404
+
+
+def test_a_silent_replica_is_taken_out_and_comes_back(shop: Fleet) -> None:
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    shop.replicas[0].fall_silent()
+    wait("only b answers", lambda: shop.names() == {"b"})
+    shop.replicas[0].start()
+    wait("both answer", lambda: shop.names() == {"a", "b"})
+
+
+def test_an_agent_that_is_killed_changes_nothing(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.release(m=TO_8)
+    shop.start()
+    shop.until_effective(2, {8: 100})
+    # A restarted agent may not pass this barrier any more; it was passed before.
+    shop.replicas[1].say(m={7: "AVAILABLE", 8: "LOADING"})
+    acknowledged(shop, 1)
+    before = shop.files()
+    assert set(before) == {"lds.json", "cds.json", "rds-rest.json", "rds-grpc.json"}
+    with load(shop.shape.rest_port, shop.shape.grpc_port) as stream:
+        assert shop.agent is not None
+        shop.agent.kill()
+        shop.agent.wait()
+        stream.more(40)
+        shop.start_agent()
+        shop.until("ready", lambda status: status.ready)
+        stream.more(40)
+    assert stream.failures == []
+    assert shop.files() == before
+    shop.until_effective(2, {8: 100})
+
+
+def test_an_agent_that_was_stopped_does_not_blame_the_replicas(shop: Fleet) -> None:
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    before = shop.files()
+    assert shop.agent is not None
+    shop.agent.send_signal(signal.SIGSTOP)
+    with load(shop.shape.rest_port, shop.shape.grpc_port) as stream:
+        stream.more(600)
+        shop.agent.send_signal(signal.SIGCONT)
+        found = shop.release(m=BOTH)
+        shop.until_effective(found.generation, {7: 100})
+        stream.more(40)
+    assert stream.failures == []
+    assert shop.names() == {"a", "b"}
+    assert before["rds-rest.json"] != shop.files()["rds-rest.json"]
+
+
+def test_an_envoy_that_is_killed_starts_from_the_files(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.start()
+    assert shop.envoy is not None
+    shop.envoy.kill()
+    shop.envoy.wait()
+    shop.until("not ready", lambda status: not status.ready)
+    moved = shop.release(m=TO_8)
+    # Nothing that is not acknowledged is told, though every file is in place.
+    wait("the routes", lambda: b"m/8/rest" in (shop.folder / "rds-rest.json").read_bytes())
+    shop.start_envoy()
+    shop.until("ready", lambda status: status.ready)
+    shop.until_effective(moved.generation, {8: 100})
+    assert shop.versions() == {"8"}
+
+
+def test_a_release_that_is_nonsense_keeps_the_last_good_one(shop: Fleet) -> None:
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    document = shop.home / "release.json"
+    good = document.read_text()
+    for bad in ("{", json.dumps({**json.loads(good), "apiVersion": "tfsdeploy/v9", "generation": 9})):
+        draft = shop.home / "draft"
+        draft.write_text(bad)
+        os.replace(draft, document)
+        said = "apiVersion" if "v9" in bad else "JSONDecodeError"
+        wait("the log says so", lambda said=said: said in shop.log())
+    assert shop.versions() == {"7"}
+    found = shop.ask("/metrics")
+    assert found is not None
+    assert b"tfsdeploy_gateway_invalid_releases_total 2.0" in found[1]
+    assert b"envoy_cluster_upstream_rq" in found[1]
+    # Started anew it has only what it kept.
+    assert shop.agent is not None
+    shop.agent.kill()
+    shop.agent.wait()
+    shop.start_agent()
+    shop.until("ready", lambda status: status.ready)
+    shop.replicas[0].say(leaving=True, m={7: "AVAILABLE"})
+    acknowledged(shop, 0)
+    assert shop.names() == {"b"}
+
+
+def test_a_fleet_that_is_created_anew_is_followed(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.release(m=BOTH)
+    shop.start()
+    shop.release(uid="two", m=replace(BOTH, traffic={8: 100}))
+    shop.until("generation 1", lambda status: status.generation == 1 and status.models["m"].traffic == {8: 100})
+    assert shop.versions() == {"8"}
+
+
+def test_pins_that_nobody_folded_are_folded_once(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    rollout = Rollout("x", 8, (100,), 0, "ann@desk")
+    shop.release(m=replace(BOTH, rollout=rollout))
+    shop.start()
+    pins = Pins({"m": Pin(8, labels={"stable": 8})})
+    (shop.home / "pins.json").write_text(json.dumps(pins.to_json()))
+    wait("busy", lambda: "are not folded yet" in shop.log())
+    shop.release(m=BOTH)
+    shop.until_effective(3, {8: 100})
+    release = shop.releases.read()
+    assert release is not None
+    assert (release.generation, release.pins) == (3, pins.digest)
+    assert (release.change.who, release.change.command) == (f"gateway {GATEWAY}", f"pins {pins.digest}")
+    assert release.models["m"].from_ == {7: 100}
+
+
+def test_leaving_lets_the_last_requests_end(shop: Fleet) -> None:
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    assert shop.agent is not None
+    shop.agent.send_signal(signal.SIGTERM)
+    shop.until("leaving", lambda status: status.leaving and not status.ready)
+    assert shop.ask("/readyz") in (None, (503, b"")) or shop.ask("/readyz")[0] == 503
+    assert shop.agent.wait(15) == 0
