@@ -120,6 +120,7 @@ def test_a_unit_whose_ports_others_took_over_a_reboot_is_forgotten(tmp_path: Pat
         ({"serving": {"replicas": 3, "minAvailable": 1}}, set()),
         ({"serving": {"flags": {"rest_api_timeout_in_ms": 5}}}, {"replica"}),
         ({"serving": {"server": "embedded-like-tfs"}}, {"replica"}),
+        ({"serving": {"batching": {"maxBatchSize": 32}}}, {"replica"}),
         ({"store": "file:///other"}, {"replica"}),
         ({"gateway": {"rest": 9000, "grpc": 0}}, {"gateway"}),
         ({"gateway": {"rest": 0, "grpc": 0, "maxRequestBytes": 2000000}}, {"gateway"}),
@@ -136,6 +137,17 @@ def test_a_shape_changes_with_what_it_is_made_of_and_nothing_else(change: dict[s
 def _with_floor(change: dict[str, Any]) -> dict[str, Any]:
     """The same floor for rollbacks in every case: it is part of a gateway's shape."""
     return {**change, "serving": {"minAvailable": 1, **change["serving"]}} if "serving" in change else change
+
+
+def test_batching_is_written_for_the_server(tmp_path: Path) -> None:
+    fleet = fleet_of(serving={"batching": {"maxBatchSize": 32, "batchTimeoutMicros": 1000}})
+    LocalTarget("shop", tmp_path).prepare(fleet)
+    folder = FleetFolder(tmp_path, "shop")
+    Places(folder, fleet).make("replica", "shop-serving-1", 1)
+    file = folder.unit("replica", "shop-serving-1") / "batching.config"
+    assert file.read_text() == "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\n"
+    server = folder.units()["shop-serving-1"].processes[1]
+    assert {"--enable_batching=true", f"--batching_parameters_file={file}"} < set(server.argv)
 
 
 def test_processes_get_a_small_environment() -> None:

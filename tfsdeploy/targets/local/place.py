@@ -11,8 +11,8 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.targets.local.ports import free_ports, holder, is_free
 from tfsdeploy.targets.local.process import marked
-from tfsdeploy.targets.local.shape import Place, unit
-from tfsdeploy.targets.local.state import FleetFolder, fleet_names
+from tfsdeploy.targets.local.shape import Place, files, unit
+from tfsdeploy.targets.local.state import FleetFolder, fleet_names, write
 from tfsdeploy.targets.plan import Kind
 
 OWN_PORTS: dict[Kind, tuple[str, ...]] = {"replica": ("agent", "rest", "grpc"), "gateway": ("agent",)}
@@ -57,6 +57,8 @@ class Places:
             # The ordinal first: whatever happens next, it is never used again.
             folder.write_numbers("ordinals", {**folder.numbers("ordinals"), kind: ordinal})
             folder.write_endpoint(kind, name, self._endpoint(kind, place))
+            for file, text in files(self._fleet, kind).items():
+                write(place.folder / file, text)
             folder.write_unit(unit(self._fleet, kind, ordinal, place))
 
     def forget_lost_units(self) -> None:

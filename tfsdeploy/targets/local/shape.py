@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfsdeploy.fleet.model import Fleet
@@ -33,6 +33,8 @@ DRAIN_SECONDS = 1.0
 LAST_REQUESTS_SECONDS = 15.0
 
 POLL_SECONDS = 1
+
+BATCHING = "batching.config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,17 @@ def processes(fleet: Fleet, kind: Kind, place: Place) -> tuple[ProcessSpec, ...]
     return (_gateway_agent(fleet, place), _envoy(fleet, place))
 
 
+def files(fleet: Fleet, kind: Kind) -> dict[str, str]:
+    """What stands in a unit's folder before its processes start: name -> text."""
+    if kind == "gateway" or fleet.serving.batching is None:
+        return {}
+    batching = asdict(fleet.serving.batching)
+    # A text BatchingParameters (session_bundle_config.proto): each number is a wrapper message of its own.
+    return {
+        BATCHING: "".join(f"{name} {{ value: {value} }}\n" for name, value in batching.items() if value is not None)
+    }
+
+
 def shape(fleet: Fleet, kind: Kind) -> tuple[str, ...]:
     """The shape of every unit of a kind, a flag or variable a line."""
     nowhere = Place("NAME", Path("/FLEET"), Path("/FLEET/NAME"), {"agent": "PORT", "rest": "PORT", "grpc": "PORT"})
@@ -75,6 +88,7 @@ def shape(fleet: Fleet, kind: Kind) -> tuple[str, ...]:
         for process in processes(fleet, kind, nowhere)
         for item in (*process.argv, *(f"{name}={value}" for name, value in process.env.items()))
     ]
+    lines += [f"{name} {line}" for name, text in files(fleet, kind).items() for line in text.splitlines()]
     if kind == "gateway":
         lines += [f"rest port {fleet.gateway.rest}", f"grpc port {fleet.gateway.grpc}"]
     return tuple(lines)
@@ -123,6 +137,8 @@ def _server(fleet: Fleet, place: Place) -> ProcessSpec:
         "tensorflow_intra_op_parallelism": str(threads),
         "tensorflow_inter_op_parallelism": str(threads),
     }
+    if fleet.serving.batching is not None:
+        flags |= {"enable_batching": "true", "batching_parameters_file": str(place.folder / BATCHING)}
     flags |= {name: _spelled_value(value) for name, value in fleet.serving.flags.items()}
     argv = (*_program(fleet.serving.server), *(f"--{name}={value}" for name, value in flags.items()))
     return _process(
