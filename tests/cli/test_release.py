@@ -227,3 +227,48 @@ def test_a_pinned_model_takes_its_file_along(fleet: SmallFleet, run: Run, tmp_pa
     warned = run("rollback", "ranker", "--no-write")
     assert "still pins ranker to 2" in warned.err
     assert "version: 2" in file.read_text()
+
+
+STEPPED = ("promote", "ranker", "2", "--steps", "10,100", "-o", "json")
+
+
+@pytest.fixture
+def promoting(fleet: SmallFleet, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A promote in a process of its own that stays at its first step."""
+    words = [sys.executable, "-m", "tfsdeploy", *STEPPED, "--interval", "60s"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while fleet.model("ranker").traffic != {1: 90, 2: 10}:
+            assert process.poll() is None
+        yield process
+        process.kill()
+
+
+def test_ctrl_c_says_how_to_go_on(promoting: subprocess.Popen[str], fleet: SmallFleet, run: Run) -> None:
+    promoting.send_signal(signal.SIGINT)
+    out, _ = promoting.communicate(timeout=20)
+    error = json.loads(out)["error"]
+    assert promoting.returncode == error["code"] == 130
+    assert error["hint"] == "the same command continues; `tfsdeploy rollback ranker` aborts"
+    assert fleet.model("ranker").traffic == {1: 90, 2: 10}
+    assert run("rollback", "ranker").code == 0
+    assert fleet.model("ranker").traffic == {1: 100}
+
+
+def test_a_live_owner_is_left_alone_unless_one_insists(
+    promoting: subprocess.Popen[str], fleet: SmallFleet, run: Run
+) -> None:
+    busy = run(*STEPPED)
+    assert busy.code == busy.document("promote")["error"]["code"] == 5
+    assert f"pid {promoting.pid} " in busy.document("promote")["error"]["message"]
+    assert run(*STEPPED, "--take-over").code == 0
+    _, err = promoting.communicate(timeout=20)
+    assert promoting.returncode == 5
+    assert "taken over" in err
+
+
+def test_a_killed_promote_is_continued(promoting: subprocess.Popen[str], fleet: SmallFleet, run: Run) -> None:
+    promoting.kill()
+    promoting.wait()
+    assert run(*STEPPED).code == 0
+    assert fleet.model("ranker").traffic == {2: 100}
+    assert fleet.model("ranker").rollout is None
