@@ -9,10 +9,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfsdeploy.protocol.wire_pb2 import (
+    AttrValue,
+    BundleEntryProto,
     DataType,
     GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    GraphDef,
     MetaGraphDef,
     ModelSpec,
+    ModelVersionStatus,
+    NodeDef,
     PredictRequest,
     PredictResponse,
     SavedModel,
@@ -20,15 +28,26 @@ from tfsdeploy.protocol.wire_pb2 import (
     SignatureDefMap,
     TensorInfo,
     TensorProto,
+    TensorShapeProto,
+    VersionDef,
 )
 
 __all__ = [
     "GET_MODEL_METADATA",
+    "GET_MODEL_STATUS",
     "PREDICT",
+    "AttrValue",
+    "BundleEntryProto",
     "DataType",
     "GetModelMetadataRequest",
+    "GetModelMetadataResponse",
+    "GetModelStatusRequest",
+    "GetModelStatusResponse",
+    "GraphDef",
     "MetaGraphDef",
     "ModelSpec",
+    "ModelVersionStatus",
+    "NodeDef",
     "PredictRequest",
     "PredictResponse",
     "SavedModel",
@@ -36,12 +55,18 @@ __all__ = [
     "SignatureDefMap",
     "TensorInfo",
     "TensorProto",
+    "TensorShapeProto",
+    "VersionDef",
     "tensor",
     "tensor_values",
 ]
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+# TensorFlow's own limit (TensorShape::MaxDimensions).
+MAX_RANK = 254
 
 # dtype -> (field, array type code of `tensor_content`); tensorflow/core/framework/tensor.proto
 _FIELDS = {
@@ -68,19 +93,20 @@ def tensor(values: Any, dtype: str = "DT_FLOAT") -> TensorProto:
         dtype: the name of its `DataType`.
 
     Raises:
-        ValueError: the lists are ragged, or the dtype is none that can be written here.
+        ValueError: the lists are ragged, a value does not fit the dtype, or the dtype cannot be written here.
     """
     if dtype not in _FIELDS:
         raise ValueError(f"{dtype} cannot be sent from here; it can be one of {', '.join(_FIELDS)}")
+    field, code = _FIELDS[dtype]
     shape, flat = _flatten(values)
     made = TensorProto(dtype=dtype)
     for size in shape:
         made.tensor_shape.dim.add(size=size)
-    if dtype == "DT_STRING":
-        flat = [value.encode() if isinstance(value, str) else bytes(value) for value in flat]
     try:
-        getattr(made, _FIELDS[dtype][0]).extend(flat)
-    except TypeError as error:
+        # The array, because int8 to uint16 travel as int32, which would take what the dtype cannot hold.
+        elements = flat if code in ("", "?") else array.array(code, flat)
+        getattr(made, field).extend(map(_bytes, elements) if dtype == "DT_STRING" else elements)
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"{dtype}: {error}") from error
     return made
 
@@ -98,7 +124,7 @@ def tensor_values(message: TensorProto) -> list[Any]:
     count = 1
     for dim in message.tensor_shape.dim:
         count *= dim.size
-    if message.tensor_content:
+    if message.tensor_content and code:
         if code == "?":
             return list(struct.unpack(f"{len(message.tensor_content)}?", message.tensor_content))
         elements = array.array(code, message.tensor_content)
@@ -109,11 +135,21 @@ def tensor_values(message: TensorProto) -> list[Any]:
     return values + values[-1:] * (count - len(values)) if values else values
 
 
-def _flatten(values: Any) -> tuple[list[int], list[Any]]:
+def _flatten(values: Any, rank: int = 0) -> tuple[list[int], list[Any]]:
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
         return [], [values]
-    inner = [_flatten(value) for value in values]
+    if rank == MAX_RANK:
+        raise ValueError(f"the lists are nested more than {MAX_RANK} deep")
+    inner = [_flatten(value, rank + 1) for value in values]
     if any(shape != inner[0][0] for shape, _ in inner):
         raise ValueError("the lists have different lengths, so they are no tensor")
     flat: Iterable[Any] = (element for _, elements in inner for element in elements)
     return [len(values), *(inner[0][0] if inner else [])], list(flat)
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"{value!r} is no text")

@@ -1,0 +1,76 @@
+"""Tensors of nested lists and back, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsdeploy.protocol.wire import TensorProto, tensor, tensor_values
+
+WHOLE = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "shape", "flat"),
+    [
+        (1.5, "DT_FLOAT", [], [1.5]),
+        ([1, 2], "DT_DOUBLE", [2], [1.0, 2.0]),
+        ([[1, 2, 3], [4, 5, 6]], "DT_INT64", [2, 3], [1, 2, 3, 4, 5, 6]),
+        ([], "DT_FLOAT", [0], []),
+        ([[], []], "DT_INT32", [2, 0], []),
+        ([True, False], "DT_BOOL", [2], [True, False]),
+        (["é", b"\xff"], "DT_STRING", [2], ["é".encode(), b"\xff"]),
+        (2**64 - 1, "DT_UINT64", [], [2**64 - 1]),
+    ],
+)
+def test_lists_become_tensors(values: Any, dtype: str, shape: list[int], flat: list[Any]) -> None:
+    made = tensor(values, dtype)
+    assert [dim.size for dim in made.tensor_shape.dim] == shape
+    assert tensor_values(made) == flat
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([[1], [2, 3]], "DT_FLOAT"),
+        ([1, [2]], "DT_FLOAT"),
+        ("text", "DT_FLOAT"),
+        (None, "DT_STRING"),
+        (5, "DT_STRING"),
+        (1.5, "DT_INT32"),
+        (128, "DT_INT8"),
+        (-1, "DT_UINT8"),
+        (2**31, "DT_INT32"),
+        (2**64, "DT_UINT64"),
+        (1.0, "DT_COMPLEX64"),
+        (1.0, "float"),
+    ],
+)
+def test_what_is_no_tensor_of_that_dtype_is_refused(values: Any, dtype: str) -> None:
+    with pytest.raises(ValueError):
+        tensor(values, dtype)
+
+
+def test_lists_deeper_than_any_tensor_are_refused() -> None:
+    deep: Any = 1.0
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="nested"):
+        tensor(deep)
+
+
+@given(st.data(), st.sampled_from(sorted(WHOLE)))
+def test_every_whole_number_that_fits_comes_back(data: st.DataObject, name: str) -> None:
+    limit = 2 ** (WHOLE[name] - 1)
+    values = data.draw(st.lists(st.integers(-limit, limit - 1)))
+    sent = TensorProto.FromString(tensor(values, f"DT_{name}").SerializeToString())
+    assert tensor_values(sent) == values
+
+
+def test_one_value_stands_for_all() -> None:
+    short = tensor([7.0], "DT_FLOAT")
+    short.tensor_shape.dim[0].size = 3
+    assert tensor_values(short) == [7.0, 7.0, 7.0]
