@@ -79,6 +79,15 @@ def test_schema(run: Run) -> None:
     assert json.loads(run("schema").out)["type"] == "object"
 
 
+def test_render(run: Run, tmp_path: Path) -> None:
+    artefacts = run("render", "-o", "json").document("render")["artefacts"]
+    assert {row["path"] for row in artefacts} >= {"replica/agent.sh", "replica/server.sh", "gateway/envoy.sh"}
+    assert run("render", "--out", "out").code == 0
+    for row in artefacts:
+        assert (tmp_path / "out" / row["path"]).read_text() == row["text"]
+    assert run("render").out == run("render").out
+
+
 def test_doctor(run: Run, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     document = run("doctor", "-o", "json").document("doctor")

@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "Start a fleet: a commented fleet.yaml and a small example model",
     "validate": "Check a fleet file and tell every problem in it",
     "schema": "Print the JSON Schema of fleet files, for editors",
+    "render": "Show what `up` would start, as files for review",
     "diff": "Show what `up` would change, and why",
     "up": "Make the fleet as its file says",
     "down": "End the fleet and remove everything but the store",
@@ -40,7 +41,7 @@ COMMANDS = {
 
 # Everyday commands are found at once in `--help`; the machinery comes last.
 SECTIONS = {
-    "Fleet": ("init", "validate", "schema", "diff", "up", "down", "status", "logs", "doctor"),
+    "Fleet": ("init", "validate", "schema", "render", "diff", "up", "down", "status", "logs", "doctor"),
     "Models": ("push", "adopt", "versions", "inspect", "predict", "bench"),
     "Release": ("promote", "rollback", "history"),
     "Processes": ("server", "agent", "completion"),
