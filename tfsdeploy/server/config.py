@@ -1,0 +1,107 @@
+"""The model configuration: protobuf text in, the original's checks and words, plain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.flags import Flags
+
+
+def read(file: str) -> tuple[ModelConfig, ...]:
+    """The models of a configuration file.
+
+    Raises:
+        Failed: it cannot be read or parsed, or is not valid.
+    """
+    # The generated module of the configuration alone: it does not import TensorFlow.
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    try:
+        text = Path(file).read_text()
+        message = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except OSError as error:
+        raise Failed("NOT_FOUND", f"{file}; {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise Failed("INVALID_ARGUMENT", f"Invalid protobuf file: '{file}': {error}") from error
+    return from_message(message)
+
+
+def from_message(message: Any) -> tuple[ModelConfig, ...]:
+    """The models of a ModelServerConfig (model_servers/server_core.cc, ReloadConfig and its checks).
+
+    Raises:
+        Failed: INVALID_ARGUMENT; nothing of it may be applied then.
+    """
+    models = tuple(_model(entry) for entry in message.model_config_list.config)
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise _wrong(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+        if not model.base_path.startswith("/"):
+            raise _wrong(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
+    return models
+
+
+def single(flags: Flags) -> tuple[ModelConfig, ...]:
+    """The one model of ``--model_name`` and ``--model_base_path``."""
+    return (ModelConfig(flags.model_name, flags.model_base_path),)
+
+
+def check_labels(
+    models: Iterable[ModelConfig], available: Mapping[str, set[int]], present: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """The label map that a configuration asks for (server_core.cc, UpdateModelVersionLabelMap).
+
+    Args:
+        models: the configuration.
+        available: versions that are AVAILABLE, by model.
+        present: the map that is in force; labels in it may stay on a version that is not available.
+
+    Raises:
+        Failed: FAILED_PRECONDITION; the map as a whole is refused.
+    """
+    for model in models:
+        for label, version in model.labels.items():
+            stays = present.get(model.name, {}).get(label) == version
+            if version not in available.get(model.name, set()) and not stays:
+                raise Failed(
+                    "FAILED_PRECONDITION",
+                    f"Request to assign label to version {version} of model {model.name}, "
+                    "which is not currently available for inference",
+                )
+    return {model.name: dict(model.labels) for model in models if model.labels}
+
+
+def _model(entry: Any) -> ModelConfig:
+    if not entry.model_platform and not entry.model_type:
+        raise _wrong(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {entry.name}"
+        )
+    if entry.model_platform not in ("", "tensorflow"):
+        raise _wrong(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
+    return ModelConfig(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))
+
+
+def _policy(message: Any) -> Policy:
+    match message.WhichOneof("policy_choice"):
+        case "all":
+            return All()
+        case "specific":
+            return Specific(tuple(message.specific.versions))
+        case "latest":
+            return Latest(message.latest.num_versions)
+        case _:
+            return Latest()
+
+
+def _wrong(message: str) -> Failed:
+    return Failed("INVALID_ARGUMENT", message)

@@ -1,0 +1,107 @@
+"""What both skins call: which version answers, and what it answers; opens no socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfsdeploy.protocol.model_config import ModelConfig
+from tfsdeploy.protocol.rest import StatusRow
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.manager import Manager
+
+if TYPE_CHECKING:
+    from tfsdeploy.server.servable import Call, SavedModel
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a predict gave: by which version and signature, and the outputs by alias."""
+
+    version: int
+    signature: str
+    outputs: Mapping[str, Array]
+
+
+class Core:
+    """The models, for requests.
+
+    Args:
+        manager: holds the versions.
+    """
+
+    def __init__(self, manager: Manager[SavedModel]) -> None:
+        self.manager = manager
+        self.labels: Mapping[str, Mapping[str, int]] = {}
+        self.reload: Callable[[tuple[ModelConfig, ...]], None] = lambda models: None
+
+    def version_of(self, model_name: str, version: int | None, label: str | None) -> int | None:
+        """The version that a request means; None: whichever is the highest.
+
+        Raises:
+            Failed: the label is not known.
+        """
+        if label is None:
+            return version
+        labels = self.labels.get(model_name, {})
+        if label not in labels:
+            raise Failed("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
+        return labels[label]
+
+    def predict(
+        self,
+        model_name: str,
+        version: int | None,
+        signature: str,
+        inputs_of: Callable[[Call], Mapping[str, Array]],
+        unknown: Callable[[str], Failed],
+    ) -> Answer:
+        """Run a signature of a version.
+
+        Args:
+            model_name: the model.
+            version: that one, or None for the highest that is ready.
+            signature: its name.
+            inputs_of: makes the input arrays when the signature is known.
+            unknown: the failure for a signature that is not there; REST and gRPC word it differently.
+
+        Raises:
+            Failed: in the words of TF Serving or TensorFlow.
+        """
+        with self.manager.handle(model_name, version) as (found, model):
+            if signature not in model.signatures:
+                raise unknown(signature)
+            if not model.signatures[signature].inputs:
+                raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {signature}")
+            call = model.call(signature)
+            return Answer(found, signature, model.run(call, inputs_of(call)))
+
+    def status(self, model_name: str, version: int | None) -> tuple[StatusRow, ...]:
+        """The rows of a model, or of one version.
+
+        Raises:
+            Failed: NOT_FOUND.
+        """
+        rows = self.manager.status(model_name)
+        if not rows:
+            raise Failed("NOT_FOUND", f"Could not find any versions of model {model_name}")
+        if version is None:
+            return rows
+        found = tuple(row for row in rows if row.version == version)
+        if not found:
+            raise Failed("NOT_FOUND", f"Could not find version {version} of model {model_name}")
+        return found
+
+    def signatures(self, model_name: str, version: int | None) -> tuple[int, Mapping[str, Any]]:
+        """The version that answers and its signature definitions.
+
+        Raises:
+            Failed: NOT_FOUND.
+        """
+        with self.manager.handle(model_name, version) as (found, model):
+            return found, model.signatures

@@ -1,0 +1,132 @@
+"""tensorflow_model_server's command line: its flags and the rules by which it reads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, fields
+from typing import Final
+
+# What the original has and this server takes without doing anything (model_servers/main.cc).
+ACCEPTED: Final = frozenset(
+    {
+        "allow_version_labels_for_unavailable_models", "batching_parameters_file", "enable_batching",
+        "enable_grpc_healthcheck_service", "enable_model_warmup", "enable_per_model_batching_parameters",
+        "enable_profiler", "enable_serialization_as_tensor_content", "enable_signature_method_name_check",
+        "flush_filesystem_caches", "grpc_channel_arguments", "grpc_max_threads", "grpc_socket_path",
+        "mixed_precision", "num_request_iterations_for_warmup", "num_tflite_interpreters_per_pool",
+        "num_tflite_pools", "per_process_gpu_memory_fraction", "platform_config_file", "prefer_tflite_model",
+        "remove_unused_fields_from_bundle_metagraph", "rest_api_enable_cors_support", "saved_model_tags",
+        "skip_initialize_tpu", "ssl_config_file", "tensorflow_session_config_file", "thread_pool_factory_config_file",
+        "use_alts_credentials", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "num_unload_threads",
+    }
+)  # fmt: skip
+
+# Nothing to say about these: what they ask for is how this server works anyway, or it makes no difference here.
+QUIET: Final = frozenset(
+    {"enable_grpc_healthcheck_service", "flush_filesystem_caches", "grpc_max_threads", "num_unload_threads"}
+)
+
+
+@dataclass(slots=True)
+class Flags:
+    """The flags that this server carries out; defaults are those of the original unless said otherwise.
+
+    Attributes:
+        port: gRPC; 0 for none.
+        rest_api_port: REST; 0 for none.
+        rest_api_timeout_in_ms: for one session run.
+        model_name: single-model mode.
+        model_base_path: single-model mode.
+        model_config_file: text ModelServerConfig.
+        model_config_file_poll_wait_seconds: how often ``--like-tfs`` reads it again; 0: never.
+        file_system_poll_wait_seconds: how often ``--like-tfs`` scans the folders; 0: once; below 0: never.
+        num_load_threads: 0: one thread for all loads and unloads (``--like-tfs``).
+        max_num_load_retries: after the first failure.
+        load_retry_interval_micros: between two attempts.
+        tensorflow_session_parallelism: threads of a session, both kinds; 0: as many as cores.
+        tensorflow_intra_op_parallelism: threads inside an operation.
+        tensorflow_inter_op_parallelism: threads between operations.
+        rest_api_num_threads: threads that run models for REST; 0: 4 a core.
+        monitoring_config_file: turns the Prometheus page on.
+        version: print versions and end.
+        address: own flag: what both ports bind; the original binds every address.
+        like_tfs: own flag: behave like the original at its most awkward.
+        drain_seconds: own flag: how long requests in flight may take after SIGTERM.
+    """
+
+    port: int = 8500
+    rest_api_port: int = 0
+    rest_api_timeout_in_ms: int = 30000
+    model_name: str = "default"
+    model_base_path: str = ""
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: int = 0
+    file_system_poll_wait_seconds: int = 1
+    num_load_threads: int = 0
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    tensorflow_session_parallelism: int = 0
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+    rest_api_num_threads: int = 0
+    monitoring_config_file: str = ""
+    version: bool = False
+    address: str = "0.0.0.0"
+    like_tfs: bool = False
+    drain_seconds: int = 10
+
+    @property
+    def request_threads(self) -> int:
+        """Threads that run models."""
+        return self.rest_api_num_threads or 4 * (os.cpu_count() or 1)
+
+
+class Unusable(Exception):
+    """A value that the flag cannot take; the original prints usage and ends with 255."""
+
+
+def parse(arguments: list[str]) -> Flags:
+    """Read the arguments by the original's rules (core/util/command_line_flags.cc).
+
+    Only ``--name=value`` (bools also ``--name``); the last one wins; unknown ones are told and otherwise ignored.
+
+    Raises:
+        Unusable: a value of the wrong type.
+    """
+    flags = Flags()
+    types = {field.name: type(getattr(flags, field.name)) for field in fields(Flags)}
+    for argument in arguments:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        name = name.replace("-", "_") if name == "like-tfs" else name
+        kind = types.get(name) if argument.startswith("--") else None
+        if kind is None:
+            known = argument.startswith("--") and name in ACCEPTED
+            if name not in QUIET:
+                say(f"accepted, does nothing here: {argument}" if known else f"unknown argument: {argument}")
+        elif kind is bool:
+            setattr(flags, name, _bool(name, value) if equals else True)
+        elif not equals:
+            # As the original: without a value it is not this flag.
+            say(f"unknown argument: {argument}")
+        else:
+            setattr(flags, name, value if kind is str else _int(name, value))
+    return flags
+
+
+def say(line: str) -> None:
+    """One line of the server's log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _bool(name: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise Unusable(f"Couldn't interpret value {value} for flag {name}.")
+    return value == "true"
+
+
+def _int(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise Unusable(f"Couldn't interpret value {value} for flag {name}.") from None

@@ -1,0 +1,211 @@
+"""`tfsdeploy-model-server` and `tfsdeploy server`: start in the original's order, serve, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from tfsdeploy import __version__
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.core import Core
+from tfsdeploy.server.flags import Flags, Unusable, parse, say
+from tfsdeploy.server.manager import Manager
+from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.reload import Reloader
+from tfsdeploy.server.rest import Rest
+
+if TYPE_CHECKING:
+    from tfsdeploy.server.servable import SavedModel
+
+FAILED = 255  # exit(-1)
+
+BODY_BYTES = 2**31 - 1
+
+OWN_LOAD_THREADS = 4
+
+USAGE = """usage: tfsdeploy-model-server --port=8500 --rest_api_port=8501 --model_config_file=models.config
+The flags are those of tensorflow_model_server, only as --name=value, and:
+  --address=127.0.0.1   bind only this address (default: every IPv4 address, as the original)
+  --like-tfs            behave like the original at its most awkward, for tests
+  --drain_seconds=10    how long requests in flight may take after SIGTERM
+example: tfsdeploy-model-server --model_name=half --model_base_path=/srv/models/half --rest_api_port=8501
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server until it is ended.
+
+    Args:
+        arguments: without the program's name; None: the process's own.
+
+    Returns:
+        0 after SIGTERM or SIGINT; 255 if it cannot start, or after ``--help``, as the original.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "--help" in words:
+        print(USAGE, end="")
+        return FAILED
+    try:
+        flags = parse(words)
+        if flags.version:
+            return _version()
+        _check(flags)
+        return Server(flags).run()
+    except Unusable as error:
+        print(f"{error}\n{USAGE}", end="")
+    except Failed as error:
+        print(f"Failed to start server. Error: {error.code}: {error.message}", flush=True)
+    return FAILED
+
+
+def _version() -> int:
+    import tensorflow as tf
+
+    print(f"TensorFlow ModelServer: tfsdeploy {__version__}\nTensorFlow Library: {tf.__version__}")
+    return 0
+
+
+def _check(flags: Flags) -> None:
+    if not flags.port:
+        raise Failed(
+            "INVALID_ARGUMENT",
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
+        )
+    if not flags.model_base_path and not flags.model_config_file:
+        raise Failed(
+            "INVALID_ARGUMENT",
+            "Both server_options.model_base_path and server_options.model_config_file are empty!",
+        )
+
+
+class Server:
+    """One server; does nothing until it runs.
+
+    Args:
+        flags: what it was told.
+    """
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+        self._metrics = Metrics(flags.monitoring_config_file)
+        self._manager: Manager[SavedModel] = Manager(
+            self._load,
+            # The original starts with four threads a core, whatever it goes on with (load_servables_fast.cc).
+            threads=4 * (os.cpu_count() or 1) if flags.like_tfs else OWN_LOAD_THREADS,
+            retries=flags.max_num_load_retries,
+            retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
+        )
+        self._core = Core(self._manager)
+        self._rest = Rest(self._core, self._metrics)
+        self._reloader = Reloader(self._core, flags)
+        self._workers = ThreadPoolExecutor(flags.request_threads, thread_name_prefix="rest")
+
+    def run(self) -> int:
+        """Start, serve until SIGTERM or SIGINT, drain.
+
+        Raises:
+            Failed: it cannot start.
+        """
+        if self._flags.like_tfs:
+            # No handler anywhere in the original: a signal ends it at once, with what is in flight.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            self._reloader.start()
+            self._manager.use_threads(max(1, self._flags.num_load_threads))
+            return asyncio.run(self._serve())
+        return asyncio.run(self._serve())
+
+    async def _serve(self) -> int:
+        from tfsdeploy.server.grpc_service import Service, listen
+
+        flags = self._flags
+        try:
+            grpc_server = listen(
+                Service(self._core, self._metrics), flags.address, flags.port, max(16, flags.request_threads)
+            )
+        except RuntimeError as error:
+            raise Failed("INVALID_ARGUMENT", f"Failed to BuildAndStart gRPC server: {error}") from error
+        say(f"Running gRPC ModelServer at {flags.address}:{flags.port} ...")
+        runner = await self._listen_rest()
+        ended = asyncio.Event()
+        try:
+            if not flags.like_tfs:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    asyncio.get_running_loop().add_signal_handler(number, ended.set)
+                await asyncio.to_thread(self._reloader.start)
+                threading.Thread(target=_import_tensorflow, daemon=True).start()
+            await ended.wait()
+            say(f"Draining: requests in flight have {flags.drain_seconds} s")
+        finally:
+            self._reloader.stop()
+            drained = grpc_server.stop(flags.drain_seconds)
+            if runner is not None:
+                await runner.cleanup()
+            await asyncio.to_thread(drained.wait)
+            self._manager.close()
+            self._workers.shutdown(wait=False, cancel_futures=True)
+        return 0
+
+    async def _listen_rest(self) -> web.AppRunner | None:
+        flags = self._flags
+        if not flags.rest_api_port:
+            return None
+        application = web.Application(client_max_size=BODY_BYTES)
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=flags.drain_seconds)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, flags.address, flags.rest_api_port, backlog=1024).start()
+        except OSError as error:
+            # The original logs this and goes on with gRPC alone; here it is an error like any other.
+            await runner.cleanup()
+            raise Failed(
+                "UNAVAILABLE", f"Failed to start HTTP Server at {flags.address}:{flags.rest_api_port}: {error.strerror}"
+            ) from error
+        say(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...")
+        return runner
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        body = await request.read() if request.can_read_body else b""
+        path, encoding = request.raw_path, request.headers.get("Content-Encoding", "")
+        if request.method == "POST":
+            # Models run in threads, so that status stays answerable while they do.
+            loop = asyncio.get_running_loop()
+            reply = await loop.run_in_executor(self._workers, self._rest.handle, "POST", path, body, encoding)
+        else:
+            reply = self._rest.handle(request.method, path)
+        raw = reply.body.encode("utf-8", errors="surrogateescape")
+        response = web.Response(status=reply.code, body=raw)
+        response.headers["Content-Type"] = reply.content_type
+        return response
+
+    def _load(self, path: str) -> SavedModel:
+        from tfsdeploy.server.servable import SavedModel
+
+        flags = self._flags
+        parallelism = flags.tensorflow_session_parallelism
+        return SavedModel(
+            path,
+            intra=flags.tensorflow_intra_op_parallelism or parallelism,
+            inter=flags.tensorflow_inter_op_parallelism or parallelism,
+        )
+
+
+def _import_tensorflow() -> None:
+    """So that the first request does not wait for it."""
+    with contextlib.suppress(ImportError):
+        import tfsdeploy.server.grpc_service
+        import tfsdeploy.server.servable  # noqa: F401
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""Which versions are in memory: aspired ones in, loads and unloads out (core/aspired_versions_manager)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, Literal, Protocol, TypeVar
+
+from tfsdeploy.protocol.rest import StatusRow
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.flags import say
+
+
+class State(StrEnum):
+    """The states of a version, in the order in which they happen (apis/get_model_status.proto)."""
+
+    START = "START"
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+class Closable(Protocol):
+    """What is held in memory for a version."""
+
+    def close(self) -> None:
+        """Give the memory back."""
+
+
+Servable = TypeVar("Servable", bound=Closable)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the policy looks at: one version, where it stands, and whether it should be there."""
+
+    version: int
+    state: State
+    aspired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Load or unload one version."""
+
+    what: Literal["load", "unload"]
+    version: int
+
+
+def next_action(rows: Iterable[Snapshot]) -> Action | None:
+    """What to do next for one model: core/availability_preserving_policy.cc.
+
+    A version that is no longer aspired is unloaded, lowest first, when nothing is aspired, when an aspired one is
+    ready, or when more than one such is ready; otherwise the highest new aspired one is loaded. So a version that
+    cannot load never takes the old one away.
+    """
+    known = list(rows)
+    leaving = sorted(row.version for row in known if row.state is State.AVAILABLE and not row.aspired)
+    aspired = [row for row in known if row.aspired]
+    ready = any(row.state is State.AVAILABLE for row in aspired)
+    if leaving and (not aspired or ready or len(leaving) > 1):
+        return Action("unload", leaving[0])
+    new = [row.version for row in aspired if row.state is State.START]
+    return Action("load", max(new)) if new else None
+
+
+@dataclass(slots=True)
+class _Version(Generic[Servable]):
+    model: str
+    version: int
+    path: str
+    state: State = State.START
+    aspired: bool = True
+    error: Failed | None = None
+    servable: Servable | None = None
+    users: int = 0
+
+
+class Manager(Generic[Servable]):
+    """Loads and unloads in the background while requests go on.
+
+    Args:
+        load: makes a servable of a version's path; raises `Failed`.
+        threads: how many loads and unloads run at once; of one model always one at a time.
+        retries: attempts after the first.
+        retry_seconds: between two attempts; the thread sleeps meanwhile, as the original's does.
+    """
+
+    def __init__(
+        self, load: Callable[[str], Servable], *, threads: int, retries: int = 0, retry_seconds: float = 0.0
+    ) -> None:
+        self._open = load
+        self._threads = threads
+        self._retries = retries
+        self._retry_seconds = retry_seconds
+        self._changed = threading.Condition()
+        self._versions: dict[str, dict[int, _Version[Servable]]] = {}
+        self._pending: dict[str, Mapping[int, str]] = {}
+        self._busy: set[str] = set()
+        self._closing = threading.Event()
+        self._pool = ThreadPoolExecutor(32, thread_name_prefix="manager")
+
+    def aspire(self, models: Mapping[str, Mapping[int, str]]) -> None:
+        """State the whole list of versions (number -> path) that each named model should have.
+
+        A version that is wanted again while it is leaving is first unloaded altogether, then loaded anew.
+        """
+        with self._changed:
+            self._pending.update(models)
+            self._advance()
+
+    def use_threads(self, threads: int) -> None:
+        """Change how many loads and unloads run at once; the original starts with more than it goes on with."""
+        with self._changed:
+            self._threads = threads
+            self._advance()
+
+    def models(self) -> set[str]:
+        """The names of all models that ever were."""
+        with self._changed:
+            return set(self._versions)
+
+    def status(self, model_name: str) -> tuple[StatusRow, ...]:
+        """All versions that one model ever had, highest first; END rows stay for the life of the process."""
+        with self._changed:
+            rows = sorted(self._versions.get(model_name, {}).values(), key=lambda row: -row.version)
+            return tuple(
+                StatusRow(row.version, row.state, row.error.code, row.error.message)
+                if row.error
+                else StatusRow(row.version, row.state)
+                for row in rows
+            )
+
+    def wait(self, done: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Wait until ``done``, which may call `status`; False when the time is over or the manager closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing.is_set() or done(), seconds)
+            return not self._closing.is_set() and done()
+
+    @contextmanager
+    def handle(self, model_name: str, version: int | None) -> Iterator[tuple[int, Servable]]:
+        """Hold a version for a request: it is not unloaded meanwhile.
+
+        Args:
+            model_name: the model.
+            version: that one exactly; None for the highest that is ready.
+
+        Raises:
+            Failed: NOT_FOUND.
+        """
+        with self._changed:
+            ready = [v for v in self._versions.get(model_name, {}).values() if v.state is State.AVAILABLE]
+            found = [v for v in ready if version in (None, v.version)]
+            if not found:
+                which = f"Latest({model_name})" if version is None else f"Specific({model_name}, {version})"
+                raise Failed("NOT_FOUND", f"Servable not found for request: {which}")
+            held = max(found, key=lambda v: v.version)
+            held.users += 1
+            servable = held.servable
+        assert servable is not None
+        try:
+            yield held.version, servable
+        finally:
+            with self._changed:
+                held.users -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """End: loads that have not begun do not begin."""
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _advance(self) -> None:
+        """Start everything that may start now; with the lock held."""
+        for model_name in sorted(self._versions.keys() | self._pending.keys()):
+            self._take_pending(model_name)
+        for model_name, versions in self._versions.items():
+            if self._closing.is_set() or len(self._busy) >= self._threads:
+                break
+            if model_name in self._busy:
+                continue
+            action = next_action(Snapshot(v.version, v.state, v.aspired) for v in versions.values())
+            if action is not None:
+                self._begin(versions[action.version], action)
+        self._changed.notify_all()
+
+    def _take_pending(self, model_name: str) -> None:
+        wanted = self._pending.get(model_name)
+        if wanted is None:
+            return
+        versions = self._versions.setdefault(model_name, {})
+        for row in versions.values():
+            if row.version not in wanted:
+                row.aspired = False
+                if row.state is State.START:
+                    row.state = State.END
+        for number, path in wanted.items():
+            row_there = versions.get(number)
+            if row_there is None or (not row_there.aspired and row_there.state is State.END):
+                versions[number] = _Version(model_name, number, path)
+        if all(versions[number].aspired for number in wanted):
+            del self._pending[model_name]
+
+    def _begin(self, version: _Version[Servable], action: Action) -> None:
+        self._busy.add(version.model)
+        if action.what == "load":
+            version.state = State.LOADING
+            self._pool.submit(self._guarded, self._load, version)
+        else:
+            version.state = State.UNLOADING
+            self._pool.submit(self._guarded, self._unload, version)
+
+    def _guarded(self, work: Callable[[_Version[Servable]], None], version: _Version[Servable]) -> None:
+        try:
+            work(version)
+        except Exception as error:  # a thread that dies silently would hold its model for ever
+            say(f"{version.model}/{version.version}: {type(error).__name__}: {error}")
+            version.state, version.error = State.END, Failed("INTERNAL", str(error))
+        with self._changed:
+            self._busy.discard(version.model)
+            self._advance()
+
+    def _load(self, version: _Version[Servable]) -> None:
+        name = f"{{name: {version.model} version: {version.version}}}"
+        say(f"Loading servable: {name}")
+        for attempt in range(self._retries + 1):
+            if attempt and self._closing.wait(self._retry_seconds):
+                return
+            if not version.aspired:
+                version.error = Failed("CANCELLED", "Loading of servable cancelled")
+                break
+            try:
+                version.servable, version.error = self._open(version.path), None
+                break
+            except Failed as error:
+                say(f"Loading servable: {name} failed: {error.code}: {error.message}")
+                version.error = error
+        with self._changed:
+            version.state = State.END if version.error else State.AVAILABLE
+        if version.error is None:
+            say(f"Successfully loaded servable version {name}")
+
+    def _unload(self, version: _Version[Servable]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: version.users == 0)
+            servable, version.servable = version.servable, None
+        if servable is not None:
+            servable.close()
+        with self._changed:
+            version.state = State.END
+        say(f"Done unloading servable version {{name: {version.model} version: {version.version}}}")

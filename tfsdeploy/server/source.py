@@ -1,0 +1,51 @@
+"""Which versions a model should have: its policy, applied to what is on disk (sources/storage_path)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
+
+_INT64 = re.compile(r"[ \t]*\+?[0-9]{1,19}[ \t]*\Z")
+
+
+class StorageAway(Exception):
+    """A base path that is missing or cannot be listed; nobody's versions change then."""
+
+
+def scan(models: Iterable[ModelConfig]) -> dict[str, dict[int, str]]:
+    """Model -> version -> path, of every model.
+
+    Raises:
+        StorageAway: a base path is not there; the original then leaves all models as they are.
+    """
+    return {model.name: versions_of(model) for model in models}
+
+
+def versions_of(model: ModelConfig) -> dict[int, str]:
+    """The versions that one model should have.
+
+    Raises:
+        StorageAway: its base path is not there.
+    """
+    base = Path(model.base_path)
+    try:
+        names = [entry.name for entry in base.iterdir()]
+    except OSError as error:
+        raise StorageAway(
+            f"Could not find base path {model.base_path} for servable {model.name} with error {error.strerror}"
+        ) from error
+    return chosen(model.policy, {int(name): str(base / name) for name in sorted(names) if _INT64.match(name)})
+
+
+def chosen(policy: Policy, there: Mapping[int, str]) -> dict[int, str]:
+    """The versions that a policy picks from those that are there."""
+    match policy:
+        case Latest(count):
+            return {version: there[version] for version in sorted(there)[-max(1, count) :]}
+        case All():
+            return dict(there)
+        case Specific(versions):
+            return {version: there[version] for version in versions if version in there}
