@@ -15,9 +15,9 @@ from tfsdeploy.protocol import wire, wire_pb2
 
 pytest.importorskip("tensorflow")
 
-from tensorflow.core.framework import types_pb2  # noqa: E402
-from tensorflow.core.protobuf import saved_model_pb2, tensor_bundle_pb2  # noqa: E402
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2  # noqa: E402
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2, tensor_bundle_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 PAIRS: list[tuple[type[Message], Any]] = [
     (wire.PredictRequest, predict_pb2.PredictRequest),
