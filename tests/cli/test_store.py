@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
+from tfsdeploy.fleet.load import load_fleet
 
 FLEET = "apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: file://./models\nmodels: {ranker: {}}\n"
 
@@ -102,3 +103,22 @@ def test_doctor(run: Run, tmp_path: Path) -> None:
 
 def test_down_of_nothing(run: Run) -> None:
     assert run("down", "-o", "json").document("down") == {"fleet": "shop", "target": "local", "removed": False}
+
+
+def test_init_starts_a_fleet_that_is_valid_and_has_a_model(run: Run, tmp_path: Path) -> None:
+    document = run("init", "cinema", "--replicas", "3", "--free-ports", "-o", "json").document("init")
+    assert (document["fleet"], document["model"]) == ("cinema", "half_plus_two")
+    fleet = load_fleet(tmp_path / "cinema" / "fleet.yaml")
+    assert (fleet.serving.replicas, fleet.gateway.rest, fleet.gateway.grpc) == (3, 0, 0)
+    assert "half_plus_two" in run("versions", "half_plus_two", "-f", "cinema/fleet.yaml", "-o", "json").out
+    shown = run("inspect", "half_plus_two", "1", "-f", "cinema/fleet.yaml", "-o", "json").document("inspect")
+    assert list(shown["signatures"]) == ["serving_default"]
+    again = run("init", "cinema")
+    assert (again.code, "nothing was changed" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["Shop", "../shop", "a b", "-", "x" * 41])
+def test_init_of_what_is_no_fleet_name(name: str, run: Run, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert run("init", "--", name).code == 2
+    assert sorted(tmp_path.rglob("*")) == before
