@@ -226,3 +226,18 @@ def test_leaving_lets_the_last_requests_end(shop: Fleet) -> None:
     shop.until("leaving", lambda status: status.leaving and not status.ready)
     assert shop.ask("/readyz") in (None, (503, b"")) or shop.ask("/readyz")[0] == 503
     assert shop.agent.wait(15) == 0
+
+
+def test_a_disk_that_refuses_is_tried_again(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=ONE)
+    shop.start()
+    clusters = shop.folder / "cds.json"
+    clusters.unlink()
+    clusters.mkdir()
+    found = shop.release(m=BOTH)
+    wait("the log says so", lambda: "cannot be put in place" in shop.log())
+    assert shop.versions() == {"7"}
+    clusters.rmdir()
+    shop.until_effective(found.generation, {7: 100})
+    assert shop.answer("/v1/models/m/versions/8:predict")["status"] == 200

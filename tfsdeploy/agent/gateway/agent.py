@@ -20,6 +20,7 @@ from tfsdeploy.agent.gateway.pins import Folding
 from tfsdeploy.agent.gateway.replicas import Replicas
 from tfsdeploy.agent.sources import PinsSource, ReleaseSource, ReplicaSource
 from tfsdeploy.agent.status import StatusServer
+from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.gateway.decide import Decision, decide
 from tfsdeploy.gateway.files import PAUSE_SECONDS
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, shape_files
@@ -35,6 +36,12 @@ VERIFY_SECONDS = 1.0
 
 UNCONFIRMED_SECONDS = 0.05
 """How often one is asked that is starting, or gone."""
+
+RETRY_SECONDS = 1.0
+"""Between two tries when a file cannot be written."""
+
+TIDY_SECONDS = 1.0
+"""Changes that follow each other closely may put off tidying for so long: leaving replicas wait for it."""
 
 REFUSED = "Envoy refused the configuration"
 
@@ -94,6 +101,7 @@ class GatewayAgent:
         self._applied: Table | None = None
         self._refused: Table | None = None
         self._kept: Release | None = None
+        self._tidied = 0.0
         self._acted = 0
         self._first_round = False
         self._confirmed = False
@@ -178,7 +186,16 @@ class GatewayAgent:
             # Until everybody was heard, what Envoy has is better than anything that could be decided.
             if self._first_round and self._release is not None:
                 async with self._acting:
-                    await self._act(self._release)
+                    await self._try(self._release)
+
+    async def _try(self, release: Release) -> None:
+        try:
+            await self._act(release)
+        except (OSError, TfsdeployError) as error:
+            log.error("generation %d cannot be put in place, and is tried again: %s", release.generation, error)
+            self._applied = None
+            await asyncio.sleep(RETRY_SECONDS)
+            self._wake.set()
 
     async def _act(self, release: Release) -> None:
         etags = self._replicas.etags()
@@ -241,9 +258,10 @@ class GatewayAgent:
             end = time.monotonic() + PAUSE_SECONDS
             while (left := end - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, 0.02))
-                if newer():
+                if end - self._tidied < TIDY_SECONDS and newer():
                     return False
         outcome = await self._applier.tidy(table, newer)
+        self._tidied = time.monotonic()
         return outcome in (Outcome.ACKNOWLEDGED, Outcome.IN_PLACE)
 
     def _refuse(self, release: Release, decision: Decision, before: Mapping[str, GatewayModel]) -> None:

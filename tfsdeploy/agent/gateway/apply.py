@@ -111,18 +111,22 @@ class Applier:
         wanted = _clusters_of(table)
         if wanted == self._clusters:
             return await self._put([self._files[CLUSTERS_FILE]], before, newer)
+        self._clusters = None
         file = clusters_file(table, self._shape)
+        self._write(file)
         self._clusters = wanted
         return await self._put([file], before, newer)
 
     async def _put(self, files: Sequence[File], before: int | None, newer: Newer) -> Outcome:
         for file in files:
-            if self._files.get(file.name) != _light(file):
-                if _version_on_disk(self._folder / file.name) != file.version:
-                    file.write(self._folder)
-                self._files[file.name] = _light(file)
-        names = [file.name for file in files]
-        return await self._acknowledged([self._files[name] for name in names], before, newer)
+            self._write(file)
+        return await self._acknowledged(files, before, newer)
+
+    def _write(self, file: File) -> None:
+        if self._files.get(file.name) != _light(file):
+            if _version_on_disk(self._folder / file.name) != file.version:
+                file.write(self._folder)
+            self._files[file.name] = _light(file)
 
     async def _acknowledged(self, files: Sequence[File], before: int | None, newer: Newer) -> Outcome:
         began = time.monotonic()
