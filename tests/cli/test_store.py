@@ -80,6 +80,13 @@ def test_schema(run: Run) -> None:
     assert json.loads(run("schema").out)["type"] == "object"
 
 
+def test_a_target_that_is_not_there_is_not_taken_for_another(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(FLEET + "target: kubernetes\n")
+    shown = run("status")
+    assert (shown.code, "the target kubernetes is not part of this version" in shown.err) == (2, True)
+    assert "is not up" in run("status", "-t", "local").err
+
+
 def test_render(run: Run, tmp_path: Path) -> None:
     artefacts = run("render", "-o", "json").document("render")["artefacts"]
     assert {row["path"] for row in artefacts} >= {"replica/agent.sh", "replica/server.sh", "gateway/envoy.sh"}

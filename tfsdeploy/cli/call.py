@@ -66,9 +66,20 @@ class Call:
 
     @cached_property
     def target(self) -> Target:
-        """Where the fleet lives; it need not be up."""
+        """Where the fleet lives; it need not be up.
+
+        Raises:
+            UsageError: the fleet file names a target that this version does not have.
+        """
         from tfsdeploy.targets.local.target import LocalTarget
 
+        kind = self.kind or ("local" if self.named else self.fleet.target)
+        if kind != LocalTarget.kind:
+            raise UsageError(
+                f"the target {kind} is not part of this version",
+                where=str(self.path),
+                hint="`-t local` runs the fleet on this machine",
+            )
         return LocalTarget(self.named or self.fleet.name)
 
     @cached_property
