@@ -162,6 +162,23 @@ def test_an_envoy_that_is_killed_starts_from_the_files(shop: Fleet) -> None:
     assert shop.versions() == {"8"}
 
 
+def test_an_envoy_that_hangs_is_not_ready(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.start()
+    assert shop.envoy is not None
+    shop.envoy.send_signal(signal.SIGSTOP)
+    moved = shop.release(m=TO_8)
+    found = shop.until("not ready", lambda status: not status.ready)
+    assert found.models["m"].traffic == {7: 100}
+    shop.replicas[0].say(leaving=True, m={7: "AVAILABLE", 8: "AVAILABLE"})
+    shop.envoy.send_signal(signal.SIGCONT)
+    shop.until_effective(moved.generation, {8: 100})
+    acknowledged(shop, 0)
+    assert shop.names() == {"b"}
+    shop.until("ready", lambda status: status.ready)
+
+
 def test_a_release_that_is_nonsense_keeps_the_last_good_one(shop: Fleet) -> None:
     serving(shop, 7)
     shop.release(m=ONE)

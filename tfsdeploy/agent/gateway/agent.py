@@ -92,7 +92,6 @@ class GatewayAgent:
         self._store = store
         self._metrics = Metrics()
         self._wake = asyncio.Event()
-        self._acting = asyncio.Lock()
         self._release: Release | None = None
         self._models: Mapping[str, GatewayModel] = {}
         """What is decided, and written for Envoy."""
@@ -185,8 +184,7 @@ class GatewayAgent:
             self._first_round = self._first_round or self._replicas.complete
             # Until everybody was heard, what Envoy has is better than anything that could be decided.
             if self._first_round and self._release is not None:
-                async with self._acting:
-                    await self._try(self._release)
+                await self._try(self._release)
 
     async def _try(self, release: Release) -> None:
         try:
@@ -219,7 +217,7 @@ class GatewayAgent:
 
     async def _apply(self, release: Release, decision: Decision, before: Mapping[str, GatewayModel]) -> bool:
         """Have Envoy follow; False if it was not brought to an end."""
-        table = decision.table
+        table, applied = decision.table, self._applied
         self._applied = None
 
         def newer() -> bool:
@@ -232,6 +230,7 @@ class GatewayAgent:
         if outcome is Outcome.SUPERSEDED:
             return False
         if outcome is Outcome.REJECTED:
+            self._applied = applied
             self._refuse(release, decision, before)
             return False
         self._refused = None
@@ -281,24 +280,28 @@ class GatewayAgent:
         self._publish()
 
     async def _verify(self) -> None:
-        """Notice an Envoy that went, or came; it reads the files by itself."""
+        """Notice an Envoy that went, hangs, or came; it reads the files by itself."""
         while True:
             await asyncio.sleep(VERIFY_SECONDS if self._confirmed else UNCONFIRMED_SECONDS)
-            async with self._acting:
-                confirmed = self._listeners is None and await self._asks_envoy()
-                if confirmed == self._confirmed:
-                    continue
-                self._confirmed = confirmed
-                if confirmed and self._refused is None:
-                    self._shown = self._models
-                log.info("Envoy %s", "uses the files as they stand" if confirmed else "is gone, or starting")
-                self._publish()
+            applied = self._applied
+            uses_files = await self._asks_envoy()
+            if uses_files is not None and (applied is None or applied is not self._applied):
+                continue  # files were on their way while it answered
+            confirmed = uses_files is True and self._listeners is None
+            if confirmed == self._confirmed:
+                continue
+            self._confirmed = confirmed
+            if confirmed and self._refused is None:
+                self._shown = self._models
+            log.info("Envoy %s", "uses the files as they stand" if confirmed else "is gone, hangs, or is starting")
+            self._publish()
 
-    async def _asks_envoy(self) -> bool:
+    async def _asks_envoy(self) -> bool | None:
+        """Whether Envoy uses the files as they stand; None if it does not answer."""
         try:
             statistics = await self._admin.statistics()
         except (NotRunning, NoAnswer):
-            return False
+            return None
         self._metrics.lua_errors.set(statistics.lua_errors)
         return self._applier.confirmed(statistics)
 
