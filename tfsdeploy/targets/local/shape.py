@@ -148,7 +148,7 @@ def _server(fleet: Fleet, place: Place) -> ProcessSpec:
         env={"TF_CPP_MIN_LOG_LEVEL": "1", "OMP_NUM_THREADS": str(threads)},
         gate=str(place.folder / "agent" / "models.config"),
         first_restart=SERVER_RESTART_SECONDS,
-        stop_seconds=fleet.serving.drain_seconds + 10,
+        stop_seconds=fleet.serving.drain_seconds + 15,
     )
 
 
