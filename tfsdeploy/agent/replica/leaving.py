@@ -1,0 +1,73 @@
+"""Who still uses what: gateways acknowledge documents, and what all of them have stopped using may be unloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from tfsdeploy.agent.status import GONE
+
+KEPT_DOCUMENTS = 500
+
+START_SECONDS = 3.0
+"""After its own start an agent cannot know which gateways there are; each polls within two beats."""
+
+
+@dataclass(slots=True)
+class Acknowledgements:
+    """What each gateway has applied, on this process's own monotonic clock.
+
+    Attributes:
+        clock: seconds; never compared with another machine's.
+        lease: seconds for which a gateway that polled must be waited for.
+        drain: seconds after the last acknowledgement, for requests in flight.
+    """
+
+    clock: Callable[[], float]
+    lease: float
+    drain: float
+    _started: float = 0.0
+    _number: int = 0
+    _documents: dict[str, int] = field(default_factory=dict)
+    _polled: dict[str, float] = field(default_factory=dict)
+    _applied: dict[str, int] = field(default_factory=dict)
+    _since: dict[object, int] = field(default_factory=dict)
+    _acknowledged: dict[object, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    def published(self, tag: str, leaving: Collection[object]) -> None:
+        """A document went out in which ``leaving`` are on their way out."""
+        if tag not in self._documents:
+            self._number += 1
+            self._documents[tag] = self._number
+            while len(self._documents) > KEPT_DOCUMENTS:
+                del self._documents[next(iter(self._documents))]
+        for thing in leaving:
+            self._since.setdefault(thing, self._documents[tag])
+        for thing in [thing for thing in self._since if thing not in leaving]:
+            self._since.pop(thing)
+            self._acknowledged.pop(thing, None)
+
+    def heard(self, gateway: str, applied: str) -> None:
+        """A gateway polled, and says which document its Envoy has."""
+        if applied == GONE:
+            self._polled.pop(gateway, None)
+            return
+        self._polled[gateway] = self.clock()
+        # The same bytes may have been published before: only what is newer counts.
+        self._applied[gateway] = max(self._applied.get(gateway, 0), self._documents.get(applied, 0))
+
+    def drained(self) -> frozenset[object]:
+        """What every gateway within its lease has stopped using, for as long as requests may take."""
+        now = self.clock()
+        if now - self._started < START_SECONDS:
+            return frozenset()
+        waiting = [gateway for gateway, polled in self._polled.items() if now - polled < self.lease]
+        for thing, number in self._since.items():
+            if all(self._applied.get(gateway, 0) >= number for gateway in waiting):
+                self._acknowledged.setdefault(thing, now)
+            else:
+                self._acknowledged.pop(thing, None)
+        return frozenset(thing for thing, when in self._acknowledged.items() if now - when >= self.drain)
