@@ -73,10 +73,7 @@ class Moment:
         """Whether a version answers requests: listed, its row AVAILABLE, and that row not from an earlier life."""
         row = self.row(key)
         return (
-            row is not None
-            and row.state == "AVAILABLE"
-            and self.memory.lists(key)
-            and key not in self.memory.departing
+            row is not None and row.state == "AVAILABLE" and self.memory.lists(key) and key not in self.memory.departing
         )
 
     def presentable(self, key: Key) -> bool:
@@ -123,7 +120,7 @@ def decide(now: Moment) -> Decision:
     listed = _listed_without_server(now) if now.rows is None else _listed(now)
     memory = _list(now, listed)
     after = replace(now, memory=memory)
-    keys = sorted({*now.wanted, *memory.keys(), *(memory.departing if now.rows is not None else ())})
+    keys = sorted({*now.wanted, *memory.held(), *(memory.departing if now.rows is not None else ())})
     statuses = {key: _status(after, key) for key in keys}
     models: dict[str, dict[int, VersionStatus]] = {}
     for key, status in statuses.items():
@@ -143,7 +140,7 @@ def _forget(now: Moment) -> Memory:
     return replace(
         memory,
         failed={key: mark for key, mark in memory.failed.items() if same(key, mark.digest)},
-        proven={key: digest for key, digest in memory.proven.items() if key in memory.keys() or same(key, digest)},
+        proven={key: digest for key, digest in memory.proven.items() if key in memory.held() or same(key, digest)},
         deaths={key: count for key, count in memory.deaths.items() if key in wanted},
     )
 
@@ -158,7 +155,7 @@ def _learn(now: Moment) -> Memory:
     waiting = memory.stale - now.overdue
     stale = frozenset(k for k in waiting if (r := now.row(k)) is not None and r.state == "END")
     proven, failed, deaths = dict(memory.proven), dict(memory.failed), dict(memory.deaths)
-    for key in memory.keys():
+    for key in memory.held():
         row = now.row(key)
         if row is None or key in memory.departing or key in stale:
             continue
@@ -175,12 +172,12 @@ def _listed(now: Moment) -> set[Key]:
     memory = now.memory
     stays = {
         key
-        for key in memory.keys()
+        for key in memory.held()
         if key not in memory.failed and (key in now.wanted or (now.serves(key) and key not in now.drained))
     }
     coming = [key for key in sorted(now.wanted) if key not in stays and now.presentable(key)]
     coming = [key for key in coming if key not in memory.departing]
-    names = {model for model, _ in memory.keys()}
+    names = {model for model, _ in memory.held()}
     # Adding a name blocks TF Serving's configuration thread until the name has a version, so names come one by one.
     settling = any(not _settled(now, name) for name in names)
     loading = any(not now.serves(key) for key in stays)
@@ -221,8 +218,8 @@ def _unreadable_but_listed(now: Moment, key: Key) -> bool:
 def _list(now: Moment, listed: set[Key]) -> Memory:
     """Remember the new list, which versions are on their way out, and which rows are older than the list."""
     memory = now.memory
-    left = memory.keys() - listed
-    came = listed - memory.keys()
+    left = memory.held() - listed
+    came = listed - memory.held()
     by_model: dict[str, list[int]] = {}
     for model, version in sorted(listed):
         by_model.setdefault(model, []).append(version)

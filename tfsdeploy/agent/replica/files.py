@@ -83,10 +83,7 @@ class VersionFiles:
                 return Files("bad", f"{name}: the store has {found} under this number")
             if digest is not None and record.digest != digest:
                 return Files("bad", f"{name}: the store holds {record.digest}, the release names {digest}")
-            if self._cache is None or not self._cache.knows(path, record):
-                verify(path, record, tell)
-                if self._cache is not None:
-                    self._cache.remember(path, record)
+            (verify if self._cache is None else self._cache.verify)(path, record, tell)
             return Files("present")
         except Damaged as damage:
             return Files("bad", str(damage))

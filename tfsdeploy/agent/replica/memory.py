@@ -46,7 +46,7 @@ class Memory:
         """Whether ``models.config`` lists a version."""
         return key[1] in self.listed.get(key[0], ())
 
-    def keys(self) -> set[Key]:
+    def held(self) -> set[Key]:
         """Every listed version."""
         return {(model, version) for model, versions in self.listed.items() for version in versions}
 

@@ -1,0 +1,39 @@
+"""Run a replica agent as a process whose fleet's state is a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from tfsdeploy.agent.replica.agent import ReplicaAgent, Settings
+from tfsdeploy.agent.sources import ReleaseFile
+from tfsdeploy.store.store import FileStore
+from tfsdeploy.store.verify import VerifiedCache
+
+
+def run(settings: Settings, release: Path, store: FileStore, cache: Path | None) -> int:
+    """Work until SIGTERM or SIGINT, then leave; returns the exit code.
+
+    Args:
+        settings: what the agent is told.
+        release: the release document.
+        store: where the models are.
+        cache: the file that remembers what was verified on this machine.
+
+    Raises:
+        TfsdeployError: the agent cannot start.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(_run(settings, release, store, cache))
+    return 0
+
+
+async def _run(settings: Settings, release: Path, store: FileStore, cache: Path | None) -> None:
+    leave = asyncio.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(wanted, leave.set)
+    agent = ReplicaAgent(settings, ReleaseFile(release), store, None if cache is None else VerifiedCache(cache))
+    await agent.run(leave)
