@@ -29,6 +29,7 @@ PAIRS: list[tuple[type[Message], Any]] = [
     (wire.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
     (wire.SavedModel, saved_model_pb2.SavedModel),
     (wire.BundleEntryProto, tensor_bundle_pb2.BundleEntryProto),
+    (wire.BundleHeaderProto, tensor_bundle_pb2.BundleHeaderProto),
 ]
 
 # What we leave as bytes may be a message there, and a number an enum: the same on the wire.

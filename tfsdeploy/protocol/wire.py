@@ -11,6 +11,7 @@ from typing import Any
 from tfsdeploy.protocol.wire_pb2 import (
     AttrValue,
     BundleEntryProto,
+    BundleHeaderProto,
     DataType,
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -38,6 +39,7 @@ __all__ = [
     "PREDICT",
     "AttrValue",
     "BundleEntryProto",
+    "BundleHeaderProto",
     "DataType",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",

@@ -4,7 +4,6 @@
 # source: tfsdeploy/protocol/wire.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import symbol_database as _symbol_database
@@ -18,95 +17,95 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x1dtfsdeploy/protocol/wire.proto\x12\x0etfsdeploy.wire\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto"~\n\x10TensorShapeProto\x12\x31\n\x03\x64im\x18\x02 \x03(\x0b\x32$.tfsdeploy.wire.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t"\xc9\x02\n\x0bTensorProto\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.tfsdeploy.wire.DataType\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProto\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice"\xde\x01\n\x0ePredictRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12:\n\x06inputs\x18\x02 \x03(\x0b\x32*.tfsdeploy.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aJ\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.tfsdeploy.wire.TensorProto:\x02\x38\x01"\xcc\x01\n\x0fPredictResponse\x12-\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12=\n\x07outputs\x18\x01 \x03(\x0b\x32,.tfsdeploy.wire.PredictResponse.OutputsEntry\x1aK\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.tfsdeploy.wire.TensorProto:\x02\x38\x01"`\n\x17GetModelMetadataRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t"\xda\x01\n\x18GetModelMetadataResponse\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.tfsdeploy.wire.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t"\xe0\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.tfsdeploy.wire.ModelVersionStatus.State\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.tfsdeploy.wire.StatusProto"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32".tfsdeploy.wire.ModelVersionStatus"\x89\x01\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\'\n\x05\x64type\x18\x02 \x01(\x0e\x32\x18.tfsdeploy.wire.DataType\x12\x36\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProtoB\n\n\x08\x65ncoding"\xb0\x02\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.tfsdeploy.wire.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).tfsdeploy.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tfsdeploy.wire.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tfsdeploy.wire.TensorInfo:\x02\x38\x01"\xae\x01\n\x0fSignatureDefMap\x12H\n\rsignature_def\x18\x01 \x03(\x0b\x32\x31.tfsdeploy.wire.SignatureDefMap.SignatureDefEntry\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.tfsdeploy.wire.SignatureDef:\x02\x38\x01"\xe2\x02\n\x0cMetaGraphDef\x12?\n\rmeta_info_def\x18\x01 \x01(\x0b\x32(.tfsdeploy.wire.MetaGraphDef.MetaInfoDef\x12\x11\n\tgraph_def\x18\x02 \x01(\x0c\x12\x11\n\tsaver_def\x18\x03 \x01(\x0c\x12\x45\n\rsignature_def\x18\x05 \x03(\x0b\x32..tfsdeploy.wire.MetaGraphDef.SignatureDefEntry\x12\x18\n\x10object_graph_def\x18\x07 \x01(\x0c\x1a\x37\n\x0bMetaInfoDef\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.tfsdeploy.wire.SignatureDef:\x02\x38\x01"\xad\x01\n\tAttrValue\x12\x0b\n\x01\x66\x18\x04 \x01(\x02H\x00\x12(\n\x04type\x18\x06 \x01(\x0e\x32\x18.tfsdeploy.wire.DataTypeH\x00\x12\x31\n\x05shape\x18\x07 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProtoH\x00\x12-\n\x06tensor\x18\x08 \x01(\x0b\x32\x1b.tfsdeploy.wire.TensorProtoH\x00\x42\x07\n\x05value"\xab\x01\n\x07NodeDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02op\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x03(\t\x12/\n\x04\x61ttr\x18\x05 \x03(\x0b\x32!.tfsdeploy.wire.NodeDef.AttrEntry\x1a\x46\n\tAttrEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tfsdeploy.wire.AttrValue:\x02\x38\x01"4\n\nVersionDef\x12\x10\n\x08producer\x18\x01 \x01(\x05\x12\x14\n\x0cmin_consumer\x18\x02 \x01(\x05"_\n\x08GraphDef\x12%\n\x04node\x18\x01 \x03(\x0b\x32\x17.tfsdeploy.wire.NodeDef\x12,\n\x08versions\x18\x04 \x01(\x0b\x32\x1a.tfsdeploy.wire.VersionDef"\x9c\x01\n\x10\x42undleEntryProto\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.tfsdeploy.wire.DataType\x12/\n\x05shape\x18\x02 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProto\x12\x10\n\x08shard_id\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04size\x18\x05 \x01(\x03"c\n\nSavedModel\x12"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x31\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1c.tfsdeploy.wire.MetaGraphDef*\x9f\x04\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\x0c\n\x08\x44T_INT16\x10\x05\x12\x0b\n\x07\x44T_INT8\x10\x06\x12\r\n\tDT_STRING\x10\x07\x12\x10\n\x0c\x44T_COMPLEX64\x10\x08\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\n\x12\x0c\n\x08\x44T_QINT8\x10\x0b\x12\r\n\tDT_QUINT8\x10\x0c\x12\r\n\tDT_QINT32\x10\r\x12\x0f\n\x0b\x44T_BFLOAT16\x10\x0e\x12\r\n\tDT_QINT16\x10\x0f\x12\x0e\n\nDT_QUINT16\x10\x10\x12\r\n\tDT_UINT16\x10\x11\x12\x11\n\rDT_COMPLEX128\x10\x12\x12\x0b\n\x07\x44T_HALF\x10\x13\x12\x0f\n\x0b\x44T_RESOURCE\x10\x14\x12\x0e\n\nDT_VARIANT\x10\x15\x12\r\n\tDT_UINT32\x10\x16\x12\r\n\tDT_UINT64\x10\x17\x12\x12\n\x0e\x44T_FLOAT8_E5M2\x10\x18\x12\x14\n\x10\x44T_FLOAT8_E4M3FN\x10\x19\x12\x16\n\x12\x44T_FLOAT8_E4M3FNUZ\x10\x1a\x12\x19\n\x15\x44T_FLOAT8_E4M3B11FNUZ\x10\x1b\x12\x16\n\x12\x44T_FLOAT8_E5M2FNUZ\x10\x1c\x12\x0b\n\x07\x44T_INT4\x10\x1d\x12\x0c\n\x08\x44T_UINT4\x10\x1e\x12\x0b\n\x07\x44T_INT2\x10\x1f\x12\x0c\n\x08\x44T_UINT2\x10 b\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtfsdeploy/protocol/wire.proto\x12\x0etfsdeploy.wire\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"~\n\x10TensorShapeProto\x12\x31\n\x03\x64im\x18\x02 \x03(\x0b\x32$.tfsdeploy.wire.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xc9\x02\n\x0bTensorProto\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.tfsdeploy.wire.DataType\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProto\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xde\x01\n\x0ePredictRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12:\n\x06inputs\x18\x02 \x03(\x0b\x32*.tfsdeploy.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aJ\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.tfsdeploy.wire.TensorProto:\x02\x38\x01\"\xcc\x01\n\x0fPredictResponse\x12-\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12=\n\x07outputs\x18\x01 \x03(\x0b\x32,.tfsdeploy.wire.PredictResponse.OutputsEntry\x1aK\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.tfsdeploy.wire.TensorProto:\x02\x38\x01\"`\n\x17GetModelMetadataRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xda\x01\n\x18GetModelMetadataResponse\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.tfsdeploy.wire.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xe0\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.tfsdeploy.wire.ModelVersionStatus.State\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.tfsdeploy.wire.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.tfsdeploy.wire.ModelSpec\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".tfsdeploy.wire.ModelVersionStatus\"\x89\x01\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\'\n\x05\x64type\x18\x02 \x01(\x0e\x32\x18.tfsdeploy.wire.DataType\x12\x36\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProtoB\n\n\x08\x65ncoding\"\xb0\x02\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.tfsdeploy.wire.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).tfsdeploy.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tfsdeploy.wire.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tfsdeploy.wire.TensorInfo:\x02\x38\x01\"\xae\x01\n\x0fSignatureDefMap\x12H\n\rsignature_def\x18\x01 \x03(\x0b\x32\x31.tfsdeploy.wire.SignatureDefMap.SignatureDefEntry\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.tfsdeploy.wire.SignatureDef:\x02\x38\x01\"\xe2\x02\n\x0cMetaGraphDef\x12?\n\rmeta_info_def\x18\x01 \x01(\x0b\x32(.tfsdeploy.wire.MetaGraphDef.MetaInfoDef\x12\x11\n\tgraph_def\x18\x02 \x01(\x0c\x12\x11\n\tsaver_def\x18\x03 \x01(\x0c\x12\x45\n\rsignature_def\x18\x05 \x03(\x0b\x32..tfsdeploy.wire.MetaGraphDef.SignatureDefEntry\x12\x18\n\x10object_graph_def\x18\x07 \x01(\x0c\x1a\x37\n\x0bMetaInfoDef\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.tfsdeploy.wire.SignatureDef:\x02\x38\x01\"\xad\x01\n\tAttrValue\x12\x0b\n\x01\x66\x18\x04 \x01(\x02H\x00\x12(\n\x04type\x18\x06 \x01(\x0e\x32\x18.tfsdeploy.wire.DataTypeH\x00\x12\x31\n\x05shape\x18\x07 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProtoH\x00\x12-\n\x06tensor\x18\x08 \x01(\x0b\x32\x1b.tfsdeploy.wire.TensorProtoH\x00\x42\x07\n\x05value\"\xab\x01\n\x07NodeDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02op\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x03(\t\x12/\n\x04\x61ttr\x18\x05 \x03(\x0b\x32!.tfsdeploy.wire.NodeDef.AttrEntry\x1a\x46\n\tAttrEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.tfsdeploy.wire.AttrValue:\x02\x38\x01\"4\n\nVersionDef\x12\x10\n\x08producer\x18\x01 \x01(\x05\x12\x14\n\x0cmin_consumer\x18\x02 \x01(\x05\"_\n\x08GraphDef\x12%\n\x04node\x18\x01 \x03(\x0b\x32\x17.tfsdeploy.wire.NodeDef\x12,\n\x08versions\x18\x04 \x01(\x0b\x32\x1a.tfsdeploy.wire.VersionDef\"\'\n\x11\x42undleHeaderProto\x12\x12\n\nnum_shards\x18\x01 \x01(\x05\"\x9c\x01\n\x10\x42undleEntryProto\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.tfsdeploy.wire.DataType\x12/\n\x05shape\x18\x02 \x01(\x0b\x32 .tfsdeploy.wire.TensorShapeProto\x12\x10\n\x08shard_id\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04size\x18\x05 \x01(\x03\"c\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x31\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1c.tfsdeploy.wire.MetaGraphDef*\x9f\x04\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\x0c\n\x08\x44T_INT16\x10\x05\x12\x0b\n\x07\x44T_INT8\x10\x06\x12\r\n\tDT_STRING\x10\x07\x12\x10\n\x0c\x44T_COMPLEX64\x10\x08\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\n\x12\x0c\n\x08\x44T_QINT8\x10\x0b\x12\r\n\tDT_QUINT8\x10\x0c\x12\r\n\tDT_QINT32\x10\r\x12\x0f\n\x0b\x44T_BFLOAT16\x10\x0e\x12\r\n\tDT_QINT16\x10\x0f\x12\x0e\n\nDT_QUINT16\x10\x10\x12\r\n\tDT_UINT16\x10\x11\x12\x11\n\rDT_COMPLEX128\x10\x12\x12\x0b\n\x07\x44T_HALF\x10\x13\x12\x0f\n\x0b\x44T_RESOURCE\x10\x14\x12\x0e\n\nDT_VARIANT\x10\x15\x12\r\n\tDT_UINT32\x10\x16\x12\r\n\tDT_UINT64\x10\x17\x12\x12\n\x0e\x44T_FLOAT8_E5M2\x10\x18\x12\x14\n\x10\x44T_FLOAT8_E4M3FN\x10\x19\x12\x16\n\x12\x44T_FLOAT8_E4M3FNUZ\x10\x1a\x12\x19\n\x15\x44T_FLOAT8_E4M3B11FNUZ\x10\x1b\x12\x16\n\x12\x44T_FLOAT8_E5M2FNUZ\x10\x1c\x12\x0b\n\x07\x44T_INT4\x10\x1d\x12\x0c\n\x08\x44T_UINT4\x10\x1e\x12\x0b\n\x07\x44T_INT2\x10\x1f\x12\x0c\n\x08\x44T_UINT2\x10 b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "tfsdeploy.protocol.wire_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tfsdeploy.protocol.wire_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._loaded_options = None
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._serialized_options = b"8\001"
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._loaded_options = None
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._serialized_options = b"8\001"
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._loaded_options = None
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._serialized_options = b"8\001"
-    _globals["_SIGNATUREDEF_INPUTSENTRY"]._loaded_options = None
-    _globals["_SIGNATUREDEF_INPUTSENTRY"]._serialized_options = b"8\001"
-    _globals["_SIGNATUREDEF_OUTPUTSENTRY"]._loaded_options = None
-    _globals["_SIGNATUREDEF_OUTPUTSENTRY"]._serialized_options = b"8\001"
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._loaded_options = None
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._serialized_options = b"8\001"
-    _globals["_METAGRAPHDEF_SIGNATUREDEFENTRY"]._loaded_options = None
-    _globals["_METAGRAPHDEF_SIGNATUREDEFENTRY"]._serialized_options = b"8\001"
-    _globals["_NODEDEF_ATTRENTRY"]._loaded_options = None
-    _globals["_NODEDEF_ATTRENTRY"]._serialized_options = b"8\001"
-    _globals["_DATATYPE"]._serialized_start = 3654
-    _globals["_DATATYPE"]._serialized_end = 4197
-    _globals["_TENSORSHAPEPROTO"]._serialized_start = 108
-    _globals["_TENSORSHAPEPROTO"]._serialized_end = 234
-    _globals["_TENSORSHAPEPROTO_DIM"]._serialized_start = 201
-    _globals["_TENSORSHAPEPROTO_DIM"]._serialized_end = 234
-    _globals["_TENSORPROTO"]._serialized_start = 237
-    _globals["_TENSORPROTO"]._serialized_end = 566
-    _globals["_MODELSPEC"]._serialized_start = 569
-    _globals["_MODELSPEC"]._serialized_end = 709
-    _globals["_PREDICTREQUEST"]._serialized_start = 712
-    _globals["_PREDICTREQUEST"]._serialized_end = 934
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._serialized_start = 860
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._serialized_end = 934
-    _globals["_PREDICTRESPONSE"]._serialized_start = 937
-    _globals["_PREDICTRESPONSE"]._serialized_end = 1141
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._serialized_start = 1066
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._serialized_end = 1141
-    _globals["_GETMODELMETADATAREQUEST"]._serialized_start = 1143
-    _globals["_GETMODELMETADATAREQUEST"]._serialized_end = 1239
-    _globals["_GETMODELMETADATARESPONSE"]._serialized_start = 1242
-    _globals["_GETMODELMETADATARESPONSE"]._serialized_end = 1460
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._serialized_start = 1391
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._serialized_end = 1460
-    _globals["_STATUSPROTO"]._serialized_start = 1462
-    _globals["_STATUSPROTO"]._serialized_end = 1518
-    _globals["_MODELVERSIONSTATUS"]._serialized_start = 1521
-    _globals["_MODELVERSIONSTATUS"]._serialized_end = 1745
-    _globals["_MODELVERSIONSTATUS_STATE"]._serialized_start = 1662
-    _globals["_MODELVERSIONSTATUS_STATE"]._serialized_end = 1745
-    _globals["_GETMODELSTATUSREQUEST"]._serialized_start = 1747
-    _globals["_GETMODELSTATUSREQUEST"]._serialized_end = 1817
-    _globals["_GETMODELSTATUSRESPONSE"]._serialized_start = 1819
-    _globals["_GETMODELSTATUSRESPONSE"]._serialized_end = 1909
-    _globals["_TENSORINFO"]._serialized_start = 1912
-    _globals["_TENSORINFO"]._serialized_end = 2049
-    _globals["_SIGNATUREDEF"]._serialized_start = 2052
-    _globals["_SIGNATUREDEF"]._serialized_end = 2356
-    _globals["_SIGNATUREDEF_INPUTSENTRY"]._serialized_start = 2207
-    _globals["_SIGNATUREDEF_INPUTSENTRY"]._serialized_end = 2280
-    _globals["_SIGNATUREDEF_OUTPUTSENTRY"]._serialized_start = 2282
-    _globals["_SIGNATUREDEF_OUTPUTSENTRY"]._serialized_end = 2356
-    _globals["_SIGNATUREDEFMAP"]._serialized_start = 2359
-    _globals["_SIGNATUREDEFMAP"]._serialized_end = 2533
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._serialized_start = 2452
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._serialized_end = 2533
-    _globals["_METAGRAPHDEF"]._serialized_start = 2536
-    _globals["_METAGRAPHDEF"]._serialized_end = 2890
-    _globals["_METAGRAPHDEF_METAINFODEF"]._serialized_start = 2752
-    _globals["_METAGRAPHDEF_METAINFODEF"]._serialized_end = 2807
-    _globals["_METAGRAPHDEF_SIGNATUREDEFENTRY"]._serialized_start = 2452
-    _globals["_METAGRAPHDEF_SIGNATUREDEFENTRY"]._serialized_end = 2533
-    _globals["_ATTRVALUE"]._serialized_start = 2893
-    _globals["_ATTRVALUE"]._serialized_end = 3066
-    _globals["_NODEDEF"]._serialized_start = 3069
-    _globals["_NODEDEF"]._serialized_end = 3240
-    _globals["_NODEDEF_ATTRENTRY"]._serialized_start = 3170
-    _globals["_NODEDEF_ATTRENTRY"]._serialized_end = 3240
-    _globals["_VERSIONDEF"]._serialized_start = 3242
-    _globals["_VERSIONDEF"]._serialized_end = 3294
-    _globals["_GRAPHDEF"]._serialized_start = 3296
-    _globals["_GRAPHDEF"]._serialized_end = 3391
-    _globals["_BUNDLEENTRYPROTO"]._serialized_start = 3394
-    _globals["_BUNDLEENTRYPROTO"]._serialized_end = 3550
-    _globals["_SAVEDMODEL"]._serialized_start = 3552
-    _globals["_SAVEDMODEL"]._serialized_end = 3651
+  DESCRIPTOR._loaded_options = None
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._loaded_options = None
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._loaded_options = None
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._loaded_options = None
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
+  _globals['_NODEDEF_ATTRENTRY']._loaded_options = None
+  _globals['_NODEDEF_ATTRENTRY']._serialized_options = b'8\001'
+  _globals['_DATATYPE']._serialized_start=3695
+  _globals['_DATATYPE']._serialized_end=4238
+  _globals['_TENSORSHAPEPROTO']._serialized_start=108
+  _globals['_TENSORSHAPEPROTO']._serialized_end=234
+  _globals['_TENSORSHAPEPROTO_DIM']._serialized_start=201
+  _globals['_TENSORSHAPEPROTO_DIM']._serialized_end=234
+  _globals['_TENSORPROTO']._serialized_start=237
+  _globals['_TENSORPROTO']._serialized_end=566
+  _globals['_MODELSPEC']._serialized_start=569
+  _globals['_MODELSPEC']._serialized_end=709
+  _globals['_PREDICTREQUEST']._serialized_start=712
+  _globals['_PREDICTREQUEST']._serialized_end=934
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=860
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=934
+  _globals['_PREDICTRESPONSE']._serialized_start=937
+  _globals['_PREDICTRESPONSE']._serialized_end=1141
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=1066
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1141
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1143
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1239
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1242
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1460
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1391
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1460
+  _globals['_STATUSPROTO']._serialized_start=1462
+  _globals['_STATUSPROTO']._serialized_end=1518
+  _globals['_MODELVERSIONSTATUS']._serialized_start=1521
+  _globals['_MODELVERSIONSTATUS']._serialized_end=1745
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1662
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1745
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1747
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1817
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1819
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1909
+  _globals['_TENSORINFO']._serialized_start=1912
+  _globals['_TENSORINFO']._serialized_end=2049
+  _globals['_SIGNATUREDEF']._serialized_start=2052
+  _globals['_SIGNATUREDEF']._serialized_end=2356
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=2207
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=2280
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=2282
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=2356
+  _globals['_SIGNATUREDEFMAP']._serialized_start=2359
+  _globals['_SIGNATUREDEFMAP']._serialized_end=2533
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=2452
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=2533
+  _globals['_METAGRAPHDEF']._serialized_start=2536
+  _globals['_METAGRAPHDEF']._serialized_end=2890
+  _globals['_METAGRAPHDEF_METAINFODEF']._serialized_start=2752
+  _globals['_METAGRAPHDEF_METAINFODEF']._serialized_end=2807
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_start=2452
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_end=2533
+  _globals['_ATTRVALUE']._serialized_start=2893
+  _globals['_ATTRVALUE']._serialized_end=3066
+  _globals['_NODEDEF']._serialized_start=3069
+  _globals['_NODEDEF']._serialized_end=3240
+  _globals['_NODEDEF_ATTRENTRY']._serialized_start=3170
+  _globals['_NODEDEF_ATTRENTRY']._serialized_end=3240
+  _globals['_VERSIONDEF']._serialized_start=3242
+  _globals['_VERSIONDEF']._serialized_end=3294
+  _globals['_GRAPHDEF']._serialized_start=3296
+  _globals['_GRAPHDEF']._serialized_end=3391
+  _globals['_BUNDLEHEADERPROTO']._serialized_start=3393
+  _globals['_BUNDLEHEADERPROTO']._serialized_end=3432
+  _globals['_BUNDLEENTRYPROTO']._serialized_start=3435
+  _globals['_BUNDLEENTRYPROTO']._serialized_end=3591
+  _globals['_SAVEDMODEL']._serialized_start=3593
+  _globals['_SAVEDMODEL']._serialized_end=3692
 # @@protoc_insertion_point(module_scope)

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
-import hashlib
 import os
-import shutil
+import re
 import socket
-import stat
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
-from tfsdeploy.names import MAX_VERSION, RECORD_FILE, parse_version
-from tfsdeploy.store import staging
+from tfsdeploy.names import MAX_VERSION, RECORD_FILE
+from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, decode, digest_of, encode
 from tfsdeploy.store.savedmodel import inspect
-from tfsdeploy.store.verify import CHUNK, Progress
+from tfsdeploy.store.staging import PREFIX, staging, sweep
+from tfsdeploy.store.tree import Progress, counter, files_of, fingerprint, hash_file, silent, size_of
 
 ATTEMPTS = 20
+"""How many numbers in a row may be taken by others before a publisher without a number of its own gives up."""
+
+# absl::SimpleAtoi, with which file_system_storage_path_source.cc reads names; leading zeros included.
+_NUMBER = re.compile(r"\+?[0-9]{1,18}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A SavedModel that is about to be published, as it was when it was looked at."""
+
+    path: Path
+    files: Mapping[str, Path]
+    fingerprint: str
+
+    def check_unchanged(self) -> None:
+        if fingerprint(files_of(self.path)) != self.fingerprint:
+            raise TfsdeployError(
+                "it changed while it was read; nothing was published",
+                where=str(self.path),
+                hint="publish when it is complete",
+            )
 
 
 def publish(
-    folder: Path, model_name: str, source: Path, version: int | None, progress: Progress = lambda done, total: None
+    folder: Path, model_name: str, source: Path, version: int | None, progress: Progress = silent
 ) -> tuple[Record, bool]:
     """Copy a SavedModel into a model's folder as a new version.
 
@@ -33,106 +54,115 @@ def publish(
         folder: the model's folder in the store; made if it is not there.
         model_name: for the record.
         source: the SavedModel's folder.
-        version: its number; None for the next free one.
+        version: its number, 1 to `MAX_VERSION`; None for the next free one.
         progress: hears how many bytes are copied.
 
     Returns:
         The commit record, and whether it was there already with the same bytes.
 
     Raises:
-        UsageError: the source is no complete SavedModel.
+        UsageError: the source is no complete SavedModel, or the number is none.
         Busy: the number is taken by other bytes; says by whom.
-        TfsdeployError: the disk is full or refuses; nothing of it stays.
+        TfsdeployError: the disk is full or refuses, or the source changed; nothing of it stays.
     """
-    info = inspect(source)
-    sources = _sources(source)
-    with _disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        staging.sweep(folder)
-        place = staging.make(folder)
-        try:
-            files = _copy(sources, place, progress)
-            inspect(place)
-            for _ in range(ATTEMPTS):
-                number = version or _next_version(folder)
-                record = _record(model_name, number, files, info.tensorflow)
-                taken = _commit(place, folder / str(number), record)
-                if taken is None:
-                    return record, False
-                if version is not None:
-                    return _same_or_busy(folder, record), True
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-    raise Busy(f"{ATTEMPTS} numbers in a row were taken by others while this version was published", where=model_name)
+    if version is not None:
+        _check_number(version)
+    inspect(source)
+    with _disk(source, "nothing was published"):
+        files = files_of(source)
+        looked_at = _Source(source, files, fingerprint(files))
+        if version is not None and os.path.lexists(folder / str(version)):
+            # No copy is needed to say no, or that there is nothing to do.
+            hashed = _hashed(files, progress)
+            looked_at.check_unchanged()
+            return _same_or_busy(folder, model_name, version, digest_of(hashed)), True
+        if version is not None:
+            _check_no_alias(folder, version)
+        durable.make_folders(folder)
+        sweep(folder)
+        with staging(folder) as place:
+            copied = _copy(files, place, progress)
+            looked_at.check_unchanged()
+            return _commit(folder, model_name, place, copied, version)
 
 
-def adopt(
-    folder: Path, model_name: str, version: int, progress: Progress = lambda done, total: None
-) -> tuple[Record, bool]:
+def adopt(folder: Path, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
     """Write the commit record of a version that another tool put there.
+
+    Args:
+        folder: the model's folder in the store.
+        model_name: for the record.
+        version: its number.
+        progress: hears how many bytes are read.
 
     Returns:
         The record, and whether there was one already.
 
     Raises:
         UsageError: no such version, or it is no complete SavedModel.
+        TfsdeployError: it changed meanwhile, or the disk refuses.
     """
+    _check_number(version)
     path = folder / str(version)
     existing = path / RECORD_FILE
     if existing.is_file():
         return decode(existing.read_bytes(), str(existing)), True
     info = inspect(path)
-    with _disk(folder):
-        files = tuple(_hashed(file, name, progress) for name, file in sorted(_sources(path).items()))
-        record = _record(model_name, version, files, info.tensorflow)
-        temporary = folder / f"{staging.PREFIX}record-{os.getpid()}"
+    with _disk(path, "nothing was adopted"):
+        files = files_of(path)
+        looked_at = _Source(path, files, fingerprint(files))
+        record = _record(model_name, version, _hashed(files, progress), info.tensorflow)
+        looked_at.check_unchanged()
+        temporary = folder / f"{PREFIX}record-{uuid.uuid4().hex}"
         try:
-            _write(temporary, encode(record).encode())
-            try:
-                # A link, not a rename: it never replaces a record that somebody else wrote meanwhile.
-                os.link(temporary, existing)
-            except FileExistsError:
-                return decode(existing.read_bytes(), str(existing)), True
+            durable.write(temporary, encode(record).encode())
+            # A link, not a rename: it never replaces a record that somebody else wrote meanwhile.
+            os.link(temporary, existing)
+        except FileExistsError:
+            return decode(existing.read_bytes(), str(existing)), True
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path)
+        durable.sync(path)
     return record, False
 
 
-def _commit(place: Path, target: Path, record: Record) -> str | None:
-    """Make the staged version exist; returns who has the number if somebody does."""
-    _write(place / RECORD_FILE, encode(record).encode())
-    owner = place / staging.OWNER
-    kept = owner.read_bytes()
-    for inner in [place, *(entry for entry in place.rglob("*") if entry.is_dir())]:
-        _sync(inner)
-    if target.is_dir() and not any(target.iterdir()):
-        return "an empty folder"
-    owner.unlink()
-    try:
-        # rename(2), which this is, onto a folder that is not empty fails, so of two publishers exactly one succeeds.
-        place.rename(target)
-    except OSError as error:
-        owner.write_bytes(kept)
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            return "somebody"
-        raise
-    _sync(target.parent)
-    return None
+def _commit(
+    folder: Path, model_name: str, place: Path, files: tuple[File, ...], version: int | None
+) -> tuple[Record, bool]:
+    """Give the staged version its record and its number."""
+    tensorflow = inspect(place).tensorflow
+    for _ in range(ATTEMPTS):
+        number = version or _next_version(folder)
+        record = _record(model_name, number, files, tensorflow)
+        durable.write(place / RECORD_FILE, encode(record).encode())
+        durable.sync_folders(place)
+        if durable.rename_new(place, folder / str(number)):
+            durable.sync(folder)
+            durable.sync(folder.parent)
+            return record, False
+        if version is not None:
+            return _same_or_busy(folder, model_name, version, record.digest), True
+    raise Busy(f"{ATTEMPTS} numbers in a row were taken by others while this version was published", where=model_name)
 
 
-def _same_or_busy(folder: Path, record: Record) -> Record:
-    path = folder / str(record.version) / RECORD_FILE
-    where = f"{record.model}/{record.version}"
+def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> Record:
+    """The record of a number that is taken, if it has these bytes.
+
+    Raises:
+        Busy: it has others, or none that anybody vouches for.
+    """
+    path = folder / str(version)
+    where = f"{model_name}/{version}"
     try:
-        there = decode(path.read_bytes(), str(path))
-    except FileNotFoundError:
+        there = decode((path / RECORD_FILE).read_bytes(), str(path / RECORD_FILE))
+    except (FileNotFoundError, NotADirectoryError):
+        if (path / "saved_model.pb").exists():
+            hint = f"`tfsdeploy adopt {model_name} {version}` gives it a record; or leave out --version"
+            raise Busy("this number is taken by a version without a commit record", where=where, hint=hint) from None
         raise Busy(
-            "this number is taken by a folder without a commit record",
-            where=where,
-            hint=f"`tfsdeploy adopt {record.model} {record.version}` gives it one, or choose another number",
+            "this number is taken by something that is no version", where=where, hint=f"look at {path} and remove it"
         ) from None
-    if there.digest == record.digest:
+    if there.digest == digest:
         return there
     raise Busy(
         f"this number is taken: {there.by} published other bytes at {there.committed}",
@@ -141,98 +171,65 @@ def _same_or_busy(folder: Path, record: Record) -> Record:
     )
 
 
-def _sources(source: Path) -> dict[str, Path]:
-    """Every file below ``source`` by its path; links are followed only inside."""
-    root = source.resolve()
-    found: dict[str, Path] = {}
-    for base, folders, names in os.walk(source):
-        for name in [*folders, *names]:
-            path = Path(base) / name
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise UsageError(
-                    f"{path} is a link that leaves the model", where=str(source), hint="copy what it points to"
-                )
-        for name in names:
-            path = Path(base) / name
-            relative = path.relative_to(source).as_posix()
-            if relative == RECORD_FILE:
-                continue
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise UsageError(f"{path} is neither a file nor a folder", where=str(source))
-            found[relative] = path
-    return found
+def _copy(files: Mapping[str, Path], place: Path, progress: Progress) -> tuple[File, ...]:
+    """Copy and hash; owners and modes of the source do not come along."""
+    place.chmod(0o755)
+    count, copied = counter(progress, size_of(files)), []
+    for name, path in files.items():
+        durable.make_folders((place / name).parent)
+        with durable.new_file(place / name) as copy:
+            copied.append(File(name, *hash_file(path, copy.write, count)))
+    return tuple(sorted(copied))
 
 
-def _copy(sources: dict[str, Path], place: Path, progress: Progress) -> tuple[File, ...]:
-    total = sum(path.stat().st_size for path in sources.values())
-    done = 0
-    files = []
-    for name, path in sorted(sources.items()):
-        target = place / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        before, digest = path.stat(), hashlib.sha256()
-        with path.open("rb") as source, target.open("wb") as copy:
-            while chunk := source.read(CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
-                done += len(chunk)
-                progress(done, total)
-            copy.flush()
-            os.fsync(copy.fileno())
-        target.chmod(0o644)
-        after = path.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise TfsdeployError(
-                f"{path} changed while it was copied; nothing was published", hint="publish when it is complete"
-            )
-        files.append(File(name, target.stat().st_size, digest.hexdigest()))
-    return tuple(files)
-
-
-def _hashed(file: Path, name: str, progress: Progress) -> File:
-    digest, size = hashlib.sha256(), 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            progress(size, file.stat().st_size)
-    return File(name, size, digest.hexdigest())
+def _hashed(files: Mapping[str, Path], progress: Progress) -> tuple[File, ...]:
+    count = counter(progress, size_of(files))
+    return tuple(sorted(File(name, *hash_file(path, count)) for name, path in files.items()))
 
 
 def _record(model_name: str, version: int, files: tuple[File, ...], tensorflow: str | None) -> Record:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(
-        model_name, version, digest_of(files), files, now, f"{getpass.getuser()}@{socket.gethostname()}", tensorflow
-    )
+    return Record(model_name, version, digest_of(files), files, now, f"{_user()}@{socket.gethostname()}", tensorflow)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a number that has no name.
+        return str(os.getuid())
 
 
 def _next_version(folder: Path) -> int:
-    numbers = [number for entry in os.scandir(folder) if (number := parse_version(entry.name))]
-    highest = max(numbers, default=0)
+    numbers = (_as_a_number(name) for name in os.listdir(folder))
+    highest = max((number for number in numbers if number), default=0)
     if highest >= MAX_VERSION:
         raise UsageError("the highest version number there is is taken", where=str(folder))
     return highest + 1
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+def _check_no_alias(folder: Path, version: int) -> None:
+    """Two names of one number: of ``7`` and ``007`` TF Serving serves either."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    for name in names:
+        if name != str(version) and _as_a_number(name) == version:
+            raise Busy(f"this number is taken: TF Serving reads the name {name!r} as {version}", where=str(folder))
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _as_a_number(name: str) -> int | None:
+    """The version that TF Serving takes a name for: it accepts more spellings than `parse_version`."""
+    return int(name) if _NUMBER.match(name) else None
+
+
+def _check_number(version: int) -> None:
+    if not 1 <= version <= MAX_VERSION:
+        raise UsageError(f"{version} is no version number", hint=f"1 to {MAX_VERSION}")
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
+def _disk(place: Path, outcome: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = str(error.filename or folder)
-        raise TfsdeployError(f"the store refuses: {error.strerror}; nothing was published", where=where) from error
+        where = str(error.filename or place)
+        raise TfsdeployError(f"{error.strerror or error}; {outcome}", where=where) from error

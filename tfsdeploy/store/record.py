@@ -87,23 +87,42 @@ def decode(text: str | bytes, where: str) -> Record:
             raise InvalidRecord(
                 f"apiVersion is {plain['apiVersion']!r}, this tfsdeploy reads {API_VERSION!r}", where=where
             )
-        files = tuple(sorted(File(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in plain["files"]))
+        files = tuple(sorted(_file(file) for file in plain["files"]))
+        tensorflow = plain.get("tensorflow")
         record = Record(
-            model=str(plain["model"]),
-            version=int(plain["version"]),
-            digest=str(plain["digest"]),
+            model=_text(plain["model"]),
+            version=_whole(plain["version"]),
+            digest=_text(plain["digest"]),
             files=files,
-            committed=str(plain["committed"]),
-            by=str(plain["by"]),
-            tensorflow=plain.get("tensorflow"),
+            committed=_text(plain["committed"]),
+            by=_text(plain["by"]),
+            tensorflow=None if tensorflow is None else _text(tensorflow),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRecord(f"not a commit record: {type(error).__name__}: {error}", where=where) from error
     if any(not _inside(file.path) for file in files):
         raise InvalidRecord("it names a file outside its version", where=where)
+    if len({file.path for file in files}) < len(files):
+        raise InvalidRecord("it names a file twice", where=where)
     if record.digest != digest_of(files):
         raise InvalidRecord("its digest is not that of the files that it lists", where=where)
     return record
+
+
+def _file(plain: Any) -> File:
+    return File(_text(plain["path"]), _whole(plain["size"]), _text(plain["sha256"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
 
 
 def _inside(path: str) -> bool:

@@ -1,4 +1,8 @@
-"""Staging folders: where a version is put together, under a name that TF Serving cannot take for a version."""
+"""Staging folders: where a version is put together, under a name that TF Serving cannot take for a version.
+
+MODEL/.staging-ID/owner.json    who works in it
+MODEL/.staging-ID/version/      what will be renamed to MODEL/N
+"""
 
 from __future__ import annotations
 
@@ -8,57 +12,131 @@ import shutil
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PREFIX = ".staging-"
-OWNER = ".owner.json"
+_SWEPT = f"{PREFIX}swept-"
+_OWNER = "owner.json"
 
 # A publisher on another machine cannot be asked whether it lives; none takes a day.
 DAY_SECONDS = 24 * 3600
 
 
-def make(folder: Path) -> Path:
-    """A new staging folder inside ``folder``, marked with the process that owns it."""
-    staging = folder / f"{PREFIX}{uuid.uuid4().hex}"
-    staging.mkdir()
-    (staging / OWNER).write_text(json.dumps(owner(os.getpid())))
-    return staging
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who a process is, so that nobody takes another one with the same number for it.
+
+    Attributes:
+        host: the machine's name.
+        machine: its machine-id(5), as names are not unique; empty if it has none.
+        boot: which boot of it.
+        namespace: the PID namespace that ``pid`` is a number of: containers of one machine share its boot.
+        pid: of the process.
+        started: when, in clock ticks since boot.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+    pid: int
+    started: int | None
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A folder to put a version together in; gone afterwards with what is left in it.
+
+    Args:
+        folder: the model's folder.
+
+    Yields:
+        an empty folder, on the same file system, to be filled and renamed away.
+    """
+    outer = folder / f"{PREFIX}{uuid.uuid4().hex}"
+    outer.mkdir()
+    try:
+        (outer / _OWNER).write_text(json.dumps(asdict(owner(os.getpid()))))
+        inner = outer / "version"
+        inner.mkdir()
+        yield inner
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what dead publishers left; never what may still be written to."""
-    for staging in folder.glob(f"{PREFIX}*"):
-        if _is_abandoned(staging):
-            shutil.rmtree(staging, ignore_errors=True)
+    """Remove what dead publishers left in a model's folder; never what may still be written to."""
+    for left in folder.glob(f"{PREFIX}*"):
+        if left.name.startswith(_SWEPT):
+            shutil.rmtree(left, ignore_errors=True)
+        elif _is_abandoned(left):
+            # Out of its owner's sight first: if it lives after all, it fails instead of committing what is left.
+            doomed = folder / f"{_SWEPT}{uuid.uuid4().hex}"
+            with suppress(OSError):
+                left.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True) if doomed.is_dir() else doomed.unlink()
 
 
-def owner(pid: int) -> dict[str, object]:
-    """Who a process is, so that nobody takes another one with the same number for it."""
-    return {"host": socket.gethostname(), "boot": _boot(), "pid": pid, "started": _started(pid)}
+def owner(pid: int) -> Owner:
+    """Who a process of this machine and PID namespace is."""
+    machine = Path("/etc/machine-id")
+    return Owner(
+        host=socket.gethostname(),
+        machine=machine.read_text().strip() if machine.is_file() else "",
+        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        namespace=str(Path("/proc/self/ns/pid").readlink()),
+        pid=pid,
+        started=_seen(pid)[1],
+    )
 
 
-def _is_abandoned(staging: Path) -> bool:
+def lives(who: Owner, here: Owner) -> bool | None:
+    """Whether a process is there; None if that cannot be known from here.
+
+    Args:
+        who: the process.
+        here: any process of this machine and PID namespace, now.
+    """
+    if (who.boot, who.namespace) == (here.boot, here.namespace):
+        return _is_there(who)
+    if who.boot != here.boot and here.machine and (who.host, who.machine) == (here.host, here.machine):
+        return False
+    return None
+
+
+def _is_abandoned(left: Path) -> bool:
     try:
-        age = time.time() - staging.stat().st_mtime
-        who = json.loads((staging / OWNER).read_bytes())
-        if who["host"] == socket.gethostname():
-            return bool(who["boot"] != _boot() or _started(int(who["pid"])) != who["started"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # No owner yet, or a foreign one: only age tells.
-        try:
-            age = time.time() - staging.stat().st_mtime
-        except OSError:
-            return False
-    return age > DAY_SECONDS
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _started(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat (proc(5)): clock ticks since boot; None if there is no such process."""
+        alive = lives(Owner(**json.loads((left / _OWNER).read_bytes())), owner(os.getpid()))
+    except (OSError, ValueError, TypeError):
+        # No owner yet, or one that another tfsdeploy wrote.
+        alive = None
+    if alive is not None:
+        return not alive
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return time.time() - left.stat().st_mtime > DAY_SECONDS
+    except OSError:
+        return False
+
+
+def _is_there(who: Owner) -> bool:
+    try:
+        os.kill(who.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    state, started = _seen(who.pid)
+    # /proc mounted with hidepid shows nothing of other users' processes, which kill(2) has just found.
+    return state not in ("Z", "X") and started in (who.started, None)
+
+
+def _seen(pid: int) -> tuple[str, int | None]:
+    """State, and start in clock ticks since boot, from /proc/PID/stat (proc(5)); None if it is not to be seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
     except (OSError, ValueError, IndexError):
-        return None
+        return "", None

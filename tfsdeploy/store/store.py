@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
 from tfsdeploy.store import publish
-from tfsdeploy.store.record import Record, decode
-from tfsdeploy.store.verify import Progress
+from tfsdeploy.store.record import InvalidRecord, Record, decode
+from tfsdeploy.store.tree import Progress, silent
 
 
 class Store(Protocol):
@@ -72,24 +72,29 @@ class FileStore:
         return None
 
     def record(self, model_name: str, version: int) -> Record | None:
-        """See `Store.record`; raises InvalidRecord for nonsense."""
+        """See `Store.record`; raises InvalidRecord for nonsense, and for the record of another version."""
         path = self.version_path(model_name, version) / RECORD_FILE
         try:
-            return decode(path.read_bytes(), str(path))
+            record = decode(path.read_bytes(), str(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise TfsdeployError(f"the commit record cannot be read: {error.strerror}", where=str(path)) from error
+        if (record.model, record.version) != (model_name, version):
+            raise InvalidRecord(
+                f"it is the record of {record.model} {record.version}: the folder was copied or renamed",
+                where=str(path),
+                hint=f"remove it, then `tfsdeploy adopt {model_name} {version}` makes one",
+            )
+        return record
 
     def publish(
-        self, model_name: str, source: Path, version: int | None, progress: Progress = lambda done, total: None
+        self, model_name: str, source: Path, version: int | None, progress: Progress = silent
     ) -> tuple[Record, bool]:
         """See `Store.publish`."""
         return publish.publish(self.model_path(model_name), model_name, source, version, progress)
 
-    def adopt(
-        self, model_name: str, version: int, progress: Progress = lambda done, total: None
-    ) -> tuple[Record, bool]:
+    def adopt(self, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
         """See `Store.adopt`."""
         return publish.adopt(self.model_path(model_name), model_name, version, progress)
 
@@ -125,8 +130,9 @@ def open_store(url: str, options: Mapping[str, object] | None = None) -> FileSto
             f"stores of the kind {parts.scheme or url!r} are not there yet", where=url, hint="use file:///absolute/path"
         )
     path = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or not path.is_absolute():
-        raise UsageError("a file store needs an absolute path", where=url, hint="write file:///srv/models")
+    if parts.netloc not in ("", "localhost") or not path.is_absolute() or parts.query or parts.fragment:
+        hint = "write file:///srv/models; %23 for #, %3F for ?"
+        raise UsageError("a file store needs an absolute path", where=url, hint=hint)
     return FileStore(path)
 
 

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.names import RECORD_FILE
-from tfsdeploy.store.record import File, Record
-
-CHUNK = 1 << 20
-
-Progress = Callable[[int, int], None]
-"""Hears ``(bytes done, bytes in all)``."""
+from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.store.record import Record
+from tfsdeploy.store.tree import Progress, counter, files_of, fingerprint, hash_file, silent
 
 
 class Damaged(TfsdeployError):
     """A version whose bytes are not those of its commit record."""
 
 
-def verify(path: Path, record: Record, progress: Progress = lambda done, total: None) -> None:
+def verify(path: Path, record: Record, progress: Progress = silent) -> None:
     """Hash every file of a version.
 
     Args:
@@ -32,35 +25,29 @@ def verify(path: Path, record: Record, progress: Progress = lambda done, total: 
         progress: hears how far it is.
 
     Raises:
-        Damaged: names the first file that differs, and how.
+        Damaged: names the first file that differs, and how: what can be seen without reading comes first.
         OSError: the storage does not answer.
     """
     name = f"{record.model}/{record.version}"
-    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} - {RECORD_FILE}
-    if extra := sorted(found - {file.path for file in record.files}):
-        raise Damaged(f"{name}: {extra[0]} is not in the commit record")
-    done = 0
-    for file in record.files:
-        problem = _quick_difference(path / file.path, file)
-        if problem:
-            raise Damaged(f"{name}: {file.path} {problem}")
-    for file in record.files:
-        digest = hashlib.sha256()
-        with (path / file.path).open("rb") as stream:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                done += len(chunk)
-                progress(done, record.bytes)
-        if digest.hexdigest() != file.sha256:
-            raise Damaged(f"{name}: {file.path} has other bytes than its commit record says")
-
-
-def _quick_difference(path: Path, file: File) -> str:
     try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return "is missing"
-    return "" if size == file.size else f"has {size} bytes, the commit record says {file.size}"
+        found = files_of(path)
+    except UsageError as error:
+        raise Damaged(f"{name}: {error.message}") from error
+    except FileNotFoundError as error:
+        raise Damaged(f"{name}: its folder is gone", where=str(path)) from error
+    listed = {file.path: file for file in record.files}
+    for file in sorted(found.keys() | listed.keys()):
+        if file not in listed:
+            raise Damaged(f"{name}: {file} is not in the commit record")
+        if file not in found:
+            raise Damaged(f"{name}: {file} is missing")
+        size = found[file].stat().st_size
+        if size != listed[file].size:
+            raise Damaged(f"{name}: {file} has {size} bytes, the commit record says {listed[file].size}")
+    count = counter(progress, record.bytes)
+    for file, path_of in found.items():
+        if hash_file(path_of, count)[1] != listed[file].sha256:
+            raise Damaged(f"{name}: {file} has other bytes than its commit record says")
 
 
 class VerifiedCache:
@@ -77,18 +64,33 @@ class VerifiedCache:
         """Whether these very files were verified, and none was touched since."""
         try:
             return self._read().get(str(path)) == _fingerprint(path, record)
-        except OSError:
+        except (OSError, UsageError):
             return False
 
-    def remember(self, path: Path, record: Record) -> None:
-        """These files were verified. A cache that cannot be written costs time, nothing else."""
+    def verify(self, path: Path, record: Record, progress: Progress = silent) -> None:
+        """`verify`, unless that was done; remembers it. A cache that cannot be written costs time, nothing else.
+
+        Raises:
+            Damaged: see `verify`.
+            OSError: the storage does not answer.
+        """
+        if self.knows(path, record):
+            return
         try:
-            print_ = _fingerprint(path, record)
+            before = _fingerprint(path, record)
+        except (UsageError, FileNotFoundError):
+            before = ""
+        verify(path, record, progress)
+        # Of before the reading: what is written meanwhile must be read again.
+        self._remember(path, before)
+
+    def _remember(self, path: Path, seen: str) -> None:
+        try:
             with self._file.with_name(self._file.name + ".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                known = self._read() | {str(path): print_}
+                known = {key: value for key, value in self._read().items() if Path(key).is_dir()}
                 temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-                temporary.write_text(json.dumps({key: value for key, value in known.items() if Path(key).is_dir()}))
+                temporary.write_text(json.dumps(known | {str(path): seen}))
                 temporary.replace(self._file)
         except OSError:
             return
@@ -96,15 +98,10 @@ class VerifiedCache:
     def _read(self) -> dict[str, str]:
         try:
             plain = json.loads(self._file.read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return {}
         return plain if isinstance(plain, dict) else {}
 
 
 def _fingerprint(path: Path, record: Record) -> str:
-    """Changes whenever a file is written, replaced or removed: size, modification time and inode of each."""
-    told = hashlib.sha256(record.digest.encode())
-    for file in record.files:
-        stat = (path / file.path).stat()
-        told.update(f"{file.path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n".encode())
-    return told.hexdigest()
+    return f"{record.digest} {fingerprint(files_of(path))}"
