@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from aiohttp import ClientError, ClientSession
 
 from tfsdeploy.protocol.agents import BEAT_SECONDS, SILENT_BEATS, etag
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
 
 WAIT_SECONDS = 30
 """How long one poll waits for a change."""
@@ -22,6 +20,8 @@ LOOK_SECONDS = 0.5
 
 RETRY_SECONDS = 0.1
 """Between a poll that failed and the next one."""
+
+FAREWELL_SECONDS = 1.0
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
@@ -78,6 +78,15 @@ class Follower:
             # The poll that waits carries the older acknowledgement.
             if self._poll is not None:
                 self._poll.cancel()
+
+    async def farewell(self, word: str) -> None:
+        """Say ``word`` instead of an acknowledgement, once, when nothing is followed any more; unheard is fine."""
+        query = {"gateway": self._gateway, "applied": word}
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS), self._session.get(self._url, params=query):
+                pass
+        except (ClientError, OSError):
+            return
 
     async def run(self) -> None:
         """Follow until cancelled."""

@@ -146,6 +146,7 @@ class GatewayAgent:
             self._publish()
             # What is decided meanwhile still reaches Envoy: its last requests go to replicas that are there.
             await wind_down(self._admin, self._settings.shape.drain_seconds)
+            await self._replicas.farewell()
             for task in tasks:
                 task.cancel()
 

@@ -7,14 +7,13 @@ import ipaddress
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+
+from aiohttp import ClientSession
 
 from tfsdeploy.agent.follow import AwakeClock, Follower
 from tfsdeploy.agent.sources import ReplicaSource
+from tfsdeploy.agent.status import GONE
 from tfsdeploy.protocol.agents import ReplicaStatus, decode_replica
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +69,13 @@ class Replicas:
         for name, tag in etags.items():
             if name in self._followed:
                 self._followed[name].follower.acknowledge(tag)
+
+    async def farewell(self) -> None:
+        """Follow nobody any more, and tell each replica that it need not wait for this gateway."""
+        leaving, self._followed = self._followed, {}
+        for one in leaving.values():
+            one.task.cancel()
+        await asyncio.gather(*(one.follower.farewell(GONE) for one in leaving.values()))
 
     def _follow(self, found: Mapping[str, str]) -> None:
         for name in [name for name, one in self._followed.items() if found.get(name) != one.url]:
