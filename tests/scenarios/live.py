@@ -75,7 +75,7 @@ class LiveFleet:
             "store": (self.folder / "models").as_uri(),
             "serving": {"replicas": 3, "minAvailable": 2, "server": server},
             "gateway": {"replicas": 2, "rest": 0, "grpc": 0},
-            "models": {},
+            "models": {"warm": {}},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "models").mkdir(exist_ok=True)
@@ -128,8 +128,9 @@ class LiveFleet:
 
     def serve(self, model: str, *versions: int, pin: dict[str, Any] | None = None) -> None:
         """Push versions and make the model part of the fleet, serving the first of them."""
-        self.push(model, versions[0])
         self.spec["models"][model] = pin or {}
+        self.write()
+        self.push(model, versions[0])
         self.up()
         for version in versions[1:]:
             self.push(model, version)
@@ -232,6 +233,6 @@ class LiveFleet:
 
     def down(self) -> None:
         """Remove the fleet and prove that nothing is left but the store."""
-        self.run("down", "--yes", code=0)
+        self.run("down", "--fleet", self.name, "--yes")
         assert not self.processes(), [p.cmdline() for p in self.processes()]
         assert not self.state.exists(), sorted(self.state.rglob("*"))

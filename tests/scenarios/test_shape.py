@@ -103,8 +103,8 @@ def test_two_fleets_side_by_side(own: Callable[..., LiveFleet]) -> None:
     for fleet in (one, two):
         fleet.spec["serving"] |= {"replicas": 1, "minAvailable": 1}
         fleet.spec["gateway"]["replicas"] = 1
-        fleet.serve("m", 1)
-    with stream(one, {"m": {1}}) as requests:
+        fleet.serve("warm", 1)
+    with stream(one, {"warm": {1}}) as requests:
         two.run("down", "--yes")
     requests.check()
 
@@ -115,10 +115,10 @@ def test_single_replica_rolls_without_a_drop(own: Callable[..., LiveFleet]) -> N
     fleet.spec["serving"] |= {"replicas": 1, "minAvailable": 1}
     fleet.spec["gateway"]["replicas"] = 1
     fleet.serve("m", 1, 2)
-    with stream(fleet, {"m": {1, 2}}) as requests:
+    with stream(fleet, {"warm": {1, 2}}) as requests:
         fleet.spec["serving"]["flags"] = {"rest_api_timeout_in_ms": 20000}
         fleet.up()
-        fleet.promote("m", 2)
+        fleet.promote("warm", 2)
         fleet.spec["gateway"]["maxRequestBytes"] = 32 * 1024 * 1024
         fleet.up()
     requests.check()
