@@ -30,7 +30,7 @@ class AwakeClock:
     """The time during which this process ran.
 
     A process that was stopped, or had no processor, finds that nobody said anything meanwhile; that is not their fault.
-    So a gap between two looks counts at most twice the usual distance between looks.
+    So a gap between two looks counts hardly more than the usual distance between looks.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class AwakeClock:
     def now(self) -> float:
         """Seconds, of which only differences mean anything; to be asked at least every `LOOK_SECONDS`."""
         at = time.monotonic()
-        self._now += min(at - self._last, 2 * LOOK_SECONDS)
+        self._now += min(at - self._last, 1.2 * LOOK_SECONDS)
         self._last = at
         return self._now
 
