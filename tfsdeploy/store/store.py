@@ -10,7 +10,6 @@ from urllib.parse import unquote, urlsplit
 
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
-from tfsdeploy.store import publish
 from tfsdeploy.store.record import InvalidRecord, Record, decode
 from tfsdeploy.store.tree import Progress, silent
 
@@ -92,11 +91,15 @@ class FileStore:
         self, model_name: str, source: Path, version: int | None, progress: Progress = silent
     ) -> tuple[Record, bool]:
         """See `Store.publish`."""
-        return publish.publish(self.model_path(model_name), model_name, source, version, progress)
+        from tfsdeploy.store.publish import publish
+
+        return publish(self.model_path(model_name), model_name, source, version, progress)
 
     def adopt(self, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
         """See `Store.adopt`."""
-        return publish.adopt(self.model_path(model_name), model_name, version, progress)
+        from tfsdeploy.store.publish import adopt
+
+        return adopt(self.model_path(model_name), model_name, version, progress)
 
     def model_path(self, model_name: str) -> Path:
         """The folder of a model: what TF Serving calls its base path."""

@@ -1,0 +1,334 @@
+"""A version is there whole and recorded, or not at all."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.store import publisher
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.names import MAX_VERSION, RECORD_FILE
+from tfsdeploy.store import durable
+from tfsdeploy.store.publish import adopt, publish
+from tfsdeploy.store.record import Record, decode
+from tfsdeploy.store.verify import verify
+
+Example = Callable[..., Path]
+
+KILLS = int(os.environ.get("TFSDEPLOY_KILLS", "12"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The model's folder in a store that nobody has made yet."""
+    return tmp_path / "store" / "ranker"
+
+
+def sound(folder: Path) -> list[int]:
+    """The versions that TF Serving can see in a model's folder; each is checked to be whole."""
+    versions = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    for version in versions:
+        path = folder / str(version)
+        record = decode((path / RECORD_FILE).read_bytes(), str(path))
+        assert record.version == version
+        verify(path, record)
+    return versions
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.isdigit()]
+
+
+def test_a_version_is_published_with_its_record(folder: Path, trained: Path) -> None:
+    import tensorflow as tf
+
+    heard: list[tuple[int, int]] = []
+    record, was_there = publish(folder, "ranker", trained, 7, lambda done, total: heard.append((done, total)))
+    assert not was_there
+    assert (record.model, record.version, record.tensorflow) == ("ranker", 7, tf.__version__)
+    assert record.by.endswith(f"@{socket.gethostname()}")
+    assert heard[-1] == (record.bytes, record.bytes)
+    assert heard == sorted(heard)
+    assert decode((folder / "7" / RECORD_FILE).read_bytes(), "") == record
+    assert sound(folder) == [7]
+    assert left_over(folder) == []
+    for file in record.files:
+        assert (folder / "7" / file.path).read_bytes() == (trained / file.path).read_bytes()
+
+
+def test_without_a_number_it_takes_the_next_free_one(folder: Path, example: Example) -> None:
+    assert publish(folder, "ranker", example(), None)[0].version == 1
+    (folder / "9").mkdir()
+    (folder / "0011").mkdir()
+    (folder / "tmp").mkdir()
+    assert publish(folder, "ranker", example(), None)[0].version == 12
+
+
+def test_the_same_bytes_again_are_already_so(folder: Path, example: Example) -> None:
+    first, _ = publish(folder, "ranker", example(), 7)
+    again, was_there = publish(folder, "ranker", example(), 7)
+    assert was_there
+    assert again == first
+    assert left_over(folder) == []
+
+
+def test_other_bytes_under_a_number_are_refused(folder: Path, example: Example) -> None:
+    first, _ = publish(folder, "ranker", example(), 7)
+    with pytest.raises(Busy) as caught:
+        publish(folder, "ranker", example(3.0), 7)
+    assert first.by in caught.value.message
+    assert first.committed in caught.value.message
+    assert sound(folder) == [7]
+    assert left_over(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("7", "something that is no version"), ("007", "reads the name '007'"), ("+7", "reads the name")],
+)
+def test_a_folder_that_has_the_number_is_left_alone(folder: Path, example: Example, name: str, words: str) -> None:
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(Busy, match=words):
+        publish(folder, "ranker", example(), 7)
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_a_file_that_has_the_number_is_left_alone(folder: Path, example: Example) -> None:
+    folder.mkdir(parents=True)
+    (folder / "7").write_text("mine")
+    with pytest.raises(Busy, match="no version"):
+        publish(folder, "ranker", example(), 7)
+    assert (folder / "7").read_text() == "mine"
+
+
+def test_a_version_of_another_tool_is_adopted_not_replaced(folder: Path, example: Example) -> None:
+    shutil.copytree(example(), folder / "7")
+    with pytest.raises(Busy, match="without a commit record") as caught:
+        publish(folder, "ranker", example(), 7)
+    assert "tfsdeploy adopt ranker 7" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", [0, -1, MAX_VERSION + 1])
+def test_what_is_no_version_number_is_refused(folder: Path, example: Example, version: int) -> None:
+    with pytest.raises(UsageError, match="no version number"):
+        publish(folder, "ranker", example(), version)
+    assert not folder.exists()
+
+
+def test_what_is_no_model_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="the folder is empty"):
+        publish(folder, "ranker", tmp_path / "empty", None)
+    assert not folder.exists()
+
+
+def test_links_inside_become_files(folder: Path, example: Example) -> None:
+    source = example(files={"assets/words.txt": b"a b"})
+    (source / "assets" / "link.txt").symlink_to("words.txt")
+    (source / "more").symlink_to("assets")
+    record, _ = publish(folder, "ranker", source, 1)
+    assert {file.path for file in record.files} >= {"assets/link.txt", "assets/words.txt", "more/words.txt"}
+    assert not any(path.is_symlink() for path in (folder / "1").rglob("*"))
+    assert (folder / "1" / "more" / "link.txt").read_bytes() == b"a b"
+
+
+def _link(to: str) -> Callable[[Path], None]:
+    return lambda source: (source / "odd").symlink_to(to)
+
+
+def _socket(source: Path) -> None:
+    # The addresses of sockets have at most 107 bytes: through the folder's descriptor any place fits.
+    place = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(f"/proc/self/fd/{place}/odd")
+    os.close(place)
+
+
+@pytest.mark.parametrize(
+    ("add", "words"),
+    [
+        (_link("/etc/hostname"), "leaves the model"),
+        (_link(".."), "leaves the model"),
+        (_link("../other"), "leaves the model"),
+        (_link("."), "leads back"),
+        (_link("nowhere"), "a link to nothing"),
+        (lambda source: os.mkfifo(source / "odd"), "neither a file nor a folder"),
+        (_socket, "neither a file nor a folder"),
+        (lambda source: (source / "new\nline").write_text(""), "printable"),
+        (lambda source: Path(os.fsdecode(bytes(source) + b"/\xff")).write_text(""), "printable"),
+    ],
+)
+def test_what_cannot_be_part_of_a_version_is_refused(
+    folder: Path, example: Example, add: Callable[[Path], object], words: str
+) -> None:
+    source = example()
+    add(source)
+    with pytest.raises(UsageError, match=words):
+        publish(folder, "ranker", source, 1)
+    assert not folder.exists()
+
+
+def test_modes_are_for_model_servers_whatever_the_publishers(folder: Path, example: Example) -> None:
+    source = example(files={"assets/words.txt": b"a"})
+    (source / "assets" / "words.txt").chmod(0o4700)
+    before = os.umask(0o077)
+    try:
+        publish(folder, "ranker", source, 1)
+    finally:
+        os.umask(before)
+    for path in [folder, folder / "1", *(folder / "1").rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644), path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda source: (source / "saved_model.pb").write_bytes((source / "saved_model.pb").read_bytes()),
+        lambda source: (source / "late.txt").write_text("late"),
+        lambda source: (source / "assets" / "words.txt").unlink(),
+    ],
+)
+def test_a_source_that_changes_meanwhile_is_not_published(
+    folder: Path, example: Example, change: Callable[[Path], object]
+) -> None:
+    source = example(files={"assets/words.txt": b"a"})
+    changed = False
+
+    def meanwhile(done: int, total: int) -> None:
+        nonlocal changed
+        if done == total and not changed:
+            changed = True
+            change(source)
+
+    with pytest.raises(TfsdeployError, match="changed while it was read"):
+        publish(folder, "ranker", source, 1, meanwhile)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_more_leaves_nothing(folder: Path, example: Example) -> None:
+    process = publisher.start(folder, example(files={"assets/large": b"x" * 100_000}), None, largest=50_000)
+    publisher.go(process)
+    answer = publisher.told(process)
+    assert answer["exit"] == 1
+    assert "nothing was published" in answer["error"]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_made_is_one_error(tmp_path: Path, example: Example) -> None:
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(TfsdeployError, match="nothing was published"):
+        publish(tmp_path / "store" / "ranker", "ranker", example(), 1)
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["other bytes", "same bytes"])
+def test_of_publishers_of_one_number_exactly_one_wins(folder: Path, example: Example, same: bool) -> None:
+    publishers = [publisher.start(folder, example(2.0 if same else float(n)), 7) for n in range(4)]
+    for process in publishers:
+        publisher.go(process)
+    answers = [publisher.told(process) for process in publishers]
+    winners = [answer for answer in answers if answer["exit"] == 0 and not answer["was_there"]]
+    losers = [answer for answer in answers if answer not in winners]
+    assert len(winners) == 1
+    assert {answer["exit"] for answer in losers} == ({0} if same else {5})
+    assert same or all("is taken: " in answer["error"] for answer in losers)
+    assert sound(folder) == [7]
+    assert left_over(folder) == []
+
+
+def test_publishers_without_a_number_each_get_their_own(folder: Path, example: Example) -> None:
+    publishers = [publisher.start(folder, example(float(n)), None) for n in range(4)]
+    for process in publishers:
+        publisher.go(process)
+    answers = [publisher.told(process) for process in publishers]
+    assert sorted(answer["version"] for answer in answers) == [1, 2, 3, 4] == sound(folder)
+
+
+def test_killed_at_any_point_nothing_is_half_there(folder: Path, example: Example) -> None:
+    source = example(files={f"assets/{n}": bytes([n]) * 20_000 for n in range(60)})
+    process = publisher.start(folder, source, None)
+    begun = time.monotonic()
+    publisher.go(process)
+    process.wait()
+    usual = time.monotonic() - begun
+    process.communicate()
+    points = random.Random(7)
+    committed = 1
+    for _ in range(KILLS):
+        process = publisher.start(folder, source, None)
+        publisher.go(process)
+        try:
+            # Most of them about when the commit is due.
+            process.wait(points.triangular(0, 1.3 * usual, usual))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        versions = sound(folder)
+        assert committed <= len(versions) <= committed + 1
+        committed = len(versions)
+    assert publish(folder, "ranker", source, None)[0].version == committed + 1
+    assert left_over(folder) == []
+
+
+@pytest.mark.parametrize("rename", [durable.rename_new, durable.rename_plainly])
+@pytest.mark.parametrize(
+    ("target", "done"), [(None, True), ("empty folder", False), ("full folder", False), ("file", False)]
+)
+def test_a_rename_replaces_nothing(
+    tmp_path: Path, rename: Callable[[Path, Path], bool], target: str | None, done: bool
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file").write_text("new")
+    if target == "file":
+        (tmp_path / "7").write_text("old")
+    elif target:
+        (tmp_path / "7").mkdir()
+        if target == "full folder":
+            (tmp_path / "7" / "other").write_text("old")
+    assert rename(tmp_path / "new", tmp_path / "7") is done
+    assert (tmp_path / "7" / "file").exists() is done
+    assert (tmp_path / "new").exists() is not done
+
+
+def test_a_rename_that_cannot_be_done_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        durable.rename_new(tmp_path / "nowhere", tmp_path / "7")
+
+
+def test_adopting_gives_a_record_once(folder: Path, trained: Path) -> None:
+    shutil.copytree(trained, folder / "7")
+    record, was_there = adopt(folder, "ranker", 7)
+    assert not was_there
+    assert sound(folder) == [7]
+    assert adopt(folder, "ranker", 7) == (record, True)
+    assert left_over(folder) == []
+
+
+def test_only_a_complete_version_is_adopted(folder: Path, torn: Path) -> None:
+    (torn / "variables" / "variables.index").unlink()
+    shutil.copytree(torn, folder / "7")
+    with pytest.raises(UsageError, match="incomplete"):
+        adopt(folder, "ranker", 7)
+    with pytest.raises(UsageError, match="nothing is there"):
+        adopt(folder, "ranker", 8)
+    assert not (folder / "7" / RECORD_FILE).exists()
+
+
+def test_a_record_that_appears_meanwhile_is_kept(folder: Path, example: Example) -> None:
+    shutil.copytree(example(), folder / "7")
+    first: list[Record] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == total and not first:
+            first.append(adopt(folder, "ranker", 7)[0])
+
+    assert adopt(folder, "ranker", 7, meanwhile) == (first[0], True)

@@ -1,0 +1,86 @@
+"""Commit records: written and read back, and nonsense that is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsdeploy.store.record import File, InvalidRecord, Record, decode, digest_of, encode
+
+FILES = (File("saved_model.pb", 10, "a" * 64), File("variables/variables.index", 5, "b" * 64))
+RECORD = Record("ranker", 7, digest_of(FILES), FILES, "2026-01-02T03:04:05+00:00", "ci@build", "2.20.0")
+
+names = st.text("abcé日 ", min_size=1)
+files = st.lists(st.builds(File, names, st.integers(0, 2**60), st.text("0123456789abcdef", min_size=64, max_size=64)))
+
+
+def test_a_record_tells_its_size() -> None:
+    assert RECORD.bytes == 15
+
+
+def test_digests_do_not_depend_on_the_order_and_do_on_everything_else() -> None:
+    assert digest_of(reversed(FILES)) == digest_of(FILES)
+    others = [File("other", 10, "a" * 64), File("saved_model.pb", 11, "a" * 64), File("saved_model.pb", 10, "c" * 64)]
+    assert len({digest_of([other, FILES[1]]) for other in [FILES[0], *others]}) == 4
+
+
+@given(files, st.none() | names)
+def test_what_is_written_is_read_back(listed: list[File], tensorflow: str | None) -> None:
+    unique = tuple(sorted({file.path: file for file in listed}.values()))
+    record = Record("ranker", 7, digest_of(unique), unique, "now", "a@b", tensorflow)
+    assert decode(encode(record).encode(), "here") == record
+
+
+def test_unknown_keys_are_ignored() -> None:
+    plain = json.loads(encode(RECORD)) | {"later": {"more": 1}}
+    plain["files"][0]["later"] = 1
+    assert decode(json.dumps(plain), "here") == RECORD
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "7", '"text"', "{}", "{", '{"apiVersion": "tfsdeploy/v1"}', b"\xff\xfe", "[" * 100_000]
+)
+def test_nonsense_is_refused(text: str | bytes) -> None:
+    with pytest.raises(InvalidRecord, match="here"):
+        decode(text, "here")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("apiVersion", "tfsdeploy/v2"),
+        ("model", None),
+        ("version", "7"),
+        ("version", True),
+        ("version", -7),
+        ("digest", "sha256:0"),
+        ("committed", 5),
+        ("by", ["a"]),
+        ("tensorflow", 2.2),
+        ("files", None),
+        ("files", [{"path": "a", "size": 1}]),
+        ("files", [{"path": "a", "size": "1", "sha256": "a"}]),
+        ("files", [{"path": "a", "size": 1.5, "sha256": "a"}]),
+        ("files", ["a"]),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(InvalidRecord):
+        decode(json.dumps(json.loads(encode(RECORD)) | {key: value}), "here")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../8/saved_model.pb", "a/../../b", "", ".", "a//b"])
+def test_a_path_that_leaves_the_version_is_refused(path: str) -> None:
+    listed = (File(path, 1, "a" * 64),)
+    with pytest.raises(InvalidRecord, match="outside"):
+        decode(encode(Record("ranker", 7, digest_of(listed), listed, "now", "a@b")), "here")
+
+
+def test_a_file_is_named_once() -> None:
+    listed = (File("a", 1, "a" * 64), File("a", 2, "b" * 64))
+    with pytest.raises(InvalidRecord, match="twice"):
+        decode(encode(Record("ranker", 7, digest_of(listed), listed, "now", "a@b")), "here")
