@@ -16,7 +16,7 @@ from tfsdeploy.targets.local.ports import free_ports
 from tfsdeploy.targets.local.process import is_alive
 from tfsdeploy.targets.local.state import FleetFolder
 from tfsdeploy.targets.local.units import ProcessSpec, UnitSpec
-from tfsdeploy.targets.plan import Kind, Plan, Remove, Replace, Start
+from tfsdeploy.targets.plan import Kind, Plan, Remove, Replace, Start, Supervise
 
 AGENT = """
 import http.server, json, os, signal, sys
@@ -116,6 +116,14 @@ def test_an_old_one_stays_when_the_new_one_does_not_become_ready(site: Site, ben
     site.ready("b")
     site.run(Remove("replica", "a", "goes on where it stopped"))
     assert list(site.folder.units()) == ["b"]
+
+
+def test_a_supervisor_that_was_started_anew_is_waited_for_with_all_that_it_keeps(site: Site) -> None:
+    site.ready("a")
+    site.run(Start("replica", "a", 1, "wanted"))
+    (site.folder.path / "a.ready").unlink()
+    with pytest.raises(TfsdeployError, match="a: m 7 is LOADING"):
+        Executor(site.folder, site.make, site.heard, 1).run(Plan((Supervise("shop", "it does not run"),)))
 
 
 def test_why_an_agent_does_not_answer_is_told(site: Site) -> None:

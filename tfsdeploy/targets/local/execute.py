@@ -43,14 +43,15 @@ class Executor:
     timeout: float
 
     def run(self, plan: Plan) -> None:
-        """Every step in its order; starts that follow each other at once.
+        """Every step in its order; starts that follow each other at once, and removals too.
 
         Raises:
             TfsdeployError: a step took too long; says what is missing and what stands.
         """
-        for starting, steps in groupby(plan.steps, key=lambda step: isinstance(step, Start)):
-            if starting:
-                self._start([step for step in steps if isinstance(step, Start)])
+        for _, group in groupby(plan.steps, key=type):
+            steps = list(group)
+            if isinstance(steps[0], Start | Remove):
+                self._together(steps)
                 continue
             for step in steps:
                 self._one(step)
@@ -74,29 +75,34 @@ class Executor:
         for unit in leaving:
             self.folder.forget_unit(unit)
 
-    def _start(self, steps: Sequence[Start]) -> None:
+    def _together(self, steps: Sequence[Step]) -> None:
+        """Starts that follow each other, or removals: what stays is ready before anything leaves."""
         for step in steps:
             self.report.say(str(step))
-            self.make(step.kind, step.name, step.ordinal)
-        self._wait_ready([step.name for step in steps])
+            if isinstance(step, Start):
+                self.make(step.kind, step.name, step.ordinal)
+        leaving = [step.name for step in steps if isinstance(step, Remove)]
+        self._wait_ready(name for name in self._wanted() if name not in leaving)
+        if leaving:
+            self.see_off(leaving, "drain", self._leaving_seconds(leaving))
 
     def _one(self, step: Step) -> None:
         self.report.say(str(step))
-        match step:
-            case Replace():
-                self.make(step.kind, step.name, step.ordinal)
-                self._wait_ready([step.name])
-                time.sleep(IN_USE_SECONDS)
-                self.see_off([step.old], "drain", self._leaving_seconds([step.old]))
-            case Remove():
-                staying = [u.name for u in self.folder.units().values() if u.leaving is None and u.name != step.name]
-                self._wait_ready(staying)
-                self.see_off([step.name], "drain", self._leaving_seconds([step.name]))
-            case _:
-                pass
+        if isinstance(step, Replace):
+            self.make(step.kind, step.name, step.ordinal)
+            self._wait_ready([step.name])
+            time.sleep(IN_USE_SECONDS)
+            self.see_off([step.old], "drain", self._leaving_seconds([step.old]))
+        else:
+            # A supervisor that was started anew: over a reboot everything ended, and gateways alone serve nothing.
+            self._wait_ready(self._wanted())
+
+    def _wanted(self) -> list[str]:
+        return [unit.name for unit in self.folder.units().values() if unit.leaving is None]
 
     def _wait_ready(self, names: Iterable[str]) -> None:
-        units = [unit for name, unit in self.folder.units().items() if name in set(names)]
+        wanted = set(names)
+        units = [unit for name, unit in self.folder.units().items() if name in wanted]
         self._wait(
             lambda: [why for unit in units if (why := self._lacks(unit)) is not None],
             self.timeout,
