@@ -97,7 +97,15 @@ class StatusServer:
             return web.Response(body=self._body, content_type="application/json", headers={"ETag": self._etag})
         response = web.StreamResponse()
         response.content_type = "application/json"
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+            await self._poll(response, known, wait)
+        except ConnectionResetError:
+            # Whoever asked went away, such as a command that ended.
+            pass
+        return response
+
+    async def _poll(self, response: web.StreamResponse, known: str, wait: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
         while known == self._etag and not self._closing and loop.time() < end:
@@ -106,7 +114,6 @@ class StatusServer:
             except TimeoutError:
                 await response.write(b"\n")
         await response.write(self._body.strip() + b"\n")
-        return response
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
