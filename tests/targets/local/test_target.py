@@ -130,7 +130,7 @@ def test_a_unit_whose_ports_others_took_over_a_reboot_is_forgotten(tmp_path: Pat
 def test_a_shape_changes_with_what_it_is_made_of_and_nothing_else(change: dict[str, Any], differs: set[str]) -> None:
     before = fleet_of(serving={"minAvailable": 1})
     changed = fleet_of(**{"serving": {"minAvailable": 1}, **_with_floor(change)})
-    found = {kind for kind in ("replica", "gateway") if shape(before, kind) != shape(changed, kind)}  # type: ignore[arg-type]
+    found = {kind for kind in ("replica", "gateway") if shape(before, kind) != shape(changed, kind)}
     assert found == differs
 
 

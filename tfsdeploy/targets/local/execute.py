@@ -76,13 +76,14 @@ class Executor:
             self.folder.forget_unit(unit)
 
     def _together(self, steps: Sequence[Step]) -> None:
-        """Starts that follow each other, or removals: what stays is ready before anything leaves."""
+        """Starts, which are waited for, or removals: what stays is ready before anything leaves."""
         for step in steps:
             self.report.say(str(step))
             if isinstance(step, Start):
                 self.make(step.kind, step.name, step.ordinal)
         leaving = [step.name for step in steps if isinstance(step, Remove)]
-        self._wait_ready(name for name in self._wanted() if name not in leaving)
+        starting = [step.name for step in steps if isinstance(step, Start)]
+        self._wait_ready(starting or [name for name in self._wanted() if name not in leaving])
         if leaving:
             self.see_off(leaving, "drain", self._leaving_seconds(leaving))
 
