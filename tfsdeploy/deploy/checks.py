@@ -115,7 +115,7 @@ def check_canary(state: ModelRelease, version: int, steps: tuple[int, ...]) -> N
     Raises:
         UsageError: the version is the main one.
     """
-    if version == state.main and steps != (100,):
+    if version == state.main and steps[-1] != 100:
         raise UsageError(
             f"version {version} is the main version already, so it can only get all the traffic",
             hint="name the version on trial, or leave out --weight and --steps",

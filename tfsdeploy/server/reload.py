@@ -109,11 +109,20 @@ class Reloader:
                 self._scan_as_one(models)
                 return
             for model in models:
-                try:
-                    self._core.manager.aspire({model.name: source.versions_of(model)})
-                    self._say_once(model, bool(source.versions_of(model)))
-                except source.StorageAway as away:
-                    self._tell(str(away))
+                self._scan_alone(model)
+
+    def _scan_alone(self, model: ModelConfig) -> None:
+        """What is wrong with one model's folder is nothing to the others."""
+        manager = self._core.manager
+        try:
+            there = source.versions_of(model)
+        except source.StorageAway as away:
+            self._tell(str(away))
+            return
+        if not there:
+            self._tell(f"No versions of servable {model.name} found under base path {model.base_path}.")
+        loaded = frozenset(row.version for row in manager.status(model.name) if row.state == State.AVAILABLE)
+        manager.aspire({model.name: source.kept(model, there, loaded)})
 
     def _scan_as_one(self, models: tuple[ModelConfig, ...]) -> None:
         """One base path that is away suspends all models, as in the original."""
@@ -121,10 +130,6 @@ class Reloader:
             self._core.manager.aspire(source.scan(models))
         except source.StorageAway as away:
             self._tell(f"FileSystemStoragePathSource encountered a filesystem access error: {away}")
-
-    def _say_once(self, model: ModelConfig, found: bool) -> None:
-        if not found:
-            self._tell(f"No versions of servable {model.name} found under base path {model.base_path}.")
 
     def _tell(self, line: str) -> None:
         if line != self._told or self._flags.like_tfs:

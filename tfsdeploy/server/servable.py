@@ -51,7 +51,12 @@ class SavedModel:
     """
 
     def __init__(self, path: str, *, intra: int = 0, inter: int = 0) -> None:
-        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=intra, inter_op_parallelism_threads=inter)
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=intra,
+            inter_op_parallelism_threads=inter,
+            # Threads of its own: while one version loads, the others' requests must not wait for it.
+            use_per_session_threads=True,
+        )
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:

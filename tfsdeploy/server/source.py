@@ -40,6 +40,15 @@ def versions_of(model: ModelConfig) -> dict[int, str]:
     return chosen(model.policy, {int(name): str(base / name) for name in sorted(names) if _INT64.match(name)})
 
 
+def kept(model: ModelConfig, there: dict[int, str], loaded: frozenset[int]) -> dict[int, str]:
+    """``there``, and what is loaded and asked for by number though its folder is gone: storage that looks emptier
+    than it was unloads nothing. The original does unload then."""
+    if not isinstance(model.policy, Specific):
+        return there
+    missing = [version for version in model.policy.versions if version in loaded and version not in there]
+    return there | {version: str(Path(model.base_path) / str(version)) for version in missing}
+
+
 def chosen(policy: Policy, there: Mapping[int, str]) -> dict[int, str]:
     """The versions that a policy picks from those that are there."""
     match policy:

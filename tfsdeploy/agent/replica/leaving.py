@@ -28,6 +28,7 @@ class Acknowledgements:
     drain: float
     _started: float = 0.0
     _number: int = 0
+    _present: str = ""
     _documents: dict[str, int] = field(default_factory=dict)
     _polled: dict[str, float] = field(default_factory=dict)
     _applied: dict[str, int] = field(default_factory=dict)
@@ -39,13 +40,16 @@ class Acknowledgements:
 
     def published(self, tag: str, leaving: Collection[object]) -> None:
         """A document went out in which ``leaving`` are on their way out."""
-        if tag not in self._documents:
+        if tag != self._present:
+            # The same bytes again are another document: what a gateway applied of the first one, it may have undone.
+            self._present = tag
             self._number += 1
+            self._documents.pop(tag, None)
             self._documents[tag] = self._number
             while len(self._documents) > KEPT_DOCUMENTS:
                 del self._documents[next(iter(self._documents))]
         for thing in leaving:
-            self._since.setdefault(thing, self._documents[tag])
+            self._since.setdefault(thing, self._number)
         for thing in [thing for thing in self._since if thing not in leaving]:
             self._since.pop(thing)
             self._acknowledged.pop(thing, None)
@@ -56,8 +60,7 @@ class Acknowledgements:
             self._polled.pop(gateway, None)
             return
         self._polled[gateway] = self.clock()
-        # The same bytes may have been published before: only what is newer counts.
-        self._applied[gateway] = max(self._applied.get(gateway, 0), self._documents.get(applied, 0))
+        self._applied[gateway] = self._documents.get(applied, 0)
 
     def drained(self) -> frozenset[object]:
         """What every gateway within its lease has stopped using, for as long as requests may take."""
