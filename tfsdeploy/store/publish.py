@@ -137,8 +137,9 @@ def _commit(
         durable.write(place / RECORD_FILE, encode(record).encode())
         durable.sync_folders(place)
         if durable.rename_new(place, folder / str(number)):
-            durable.sync(folder)
-            durable.sync(folder.parent)
+            with _disk(folder, f"version {number} is published, but may be lost if the machine stops now"):
+                durable.sync(folder)
+                durable.sync(folder.parent)
             return record, False
         if version is not None:
             return _same_or_busy(folder, model_name, version, record.digest), True
