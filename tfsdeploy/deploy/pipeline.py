@@ -11,7 +11,7 @@ from tfsdeploy.deploy.next_action import gateways_behind
 from tfsdeploy.deploy.owner import who
 from tfsdeploy.deploy.plan import Committed, ReleasePlan, release_plan
 from tfsdeploy.deploy.watch import REFRESH_SECONDS, View, Watch
-from tfsdeploy.deploy.words import count, listed
+from tfsdeploy.deploy.words import listed
 from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.release.disk import Conflict
@@ -137,7 +137,8 @@ def _wait_until_effective(target: Target, release: Release, report: Report, time
         while True:
             # A promote may be at work at the same time: what counts is the release of this moment.
             release = target.releases().read() or release
-            missing = _missing(watch.view(), release)
+            view = watch.view()
+            missing = _missing(view, release)
             if not missing:
                 return release
             text = listed(missing)
@@ -147,8 +148,8 @@ def _wait_until_effective(target: Target, release: Release, report: Report, time
                     hint="what served before serves on; mend the cause and run `tfsdeploy up` again, or look with "
                     "`tfsdeploy status`",
                 )
-            if text != told:
-                report.waiting(f"waiting for {count(len(missing), 'part')}: {text}")
+            if text != told and view.heard:
+                report.waiting(text)
                 told = text
             watch.wait(REFRESH_SECONDS)
 
