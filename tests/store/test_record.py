@@ -35,6 +35,29 @@ def test_what_is_written_is_read_back(listed: list[File], tensorflow: str | None
     assert decode(encode(record).encode(), "here") == record
 
 
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(anything | st.dictionaries(st.sampled_from(list(json.loads(encode(RECORD)))), anything))
+def test_any_json_is_a_record_or_refused(plain: Any) -> None:
+    for document in (plain, json.loads(encode(RECORD)) | plain if isinstance(plain, dict) else plain):
+        try:
+            record = decode(json.dumps(document), "here")
+        except InvalidRecord:
+            continue
+        assert decode(encode(record).encode(), "here") == record
+
+
+@given(st.binary())
+def test_any_bytes_are_a_record_or_refused(content: bytes) -> None:
+    with pytest.raises(InvalidRecord, match="here"):
+        decode(content, "here")
+
+
 def test_unknown_keys_are_ignored() -> None:
     plain = json.loads(encode(RECORD)) | {"later": {"more": 1}}
     plain["files"][0]["later"] = 1
@@ -60,6 +83,8 @@ def test_nonsense_is_refused(text: str | bytes) -> None:
         ("digest", "sha256:0"),
         ("committed", 5),
         ("by", ["a"]),
+        ("by", "half a pair: \ud800"),
+        ("files", [{"path": "\ud800", "size": 1, "sha256": "a"}]),
         ("tensorflow", 2.2),
         ("files", None),
         ("files", [{"path": "a", "size": 1}]),

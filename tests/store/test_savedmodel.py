@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tfsdeploy.errors import UsageError
-from tfsdeploy.protocol.wire import SavedModel
+from tfsdeploy.protocol.wire import BundleEntryProto, BundleHeaderProto, SavedModel
+from tfsdeploy.store.checkpoint import Torn, check_variables
 from tfsdeploy.store.savedmodel import SavedModelInfo, Shape, Signature, Tensor, compatible, inspect
 
 
@@ -85,6 +87,29 @@ def test_an_incomplete_model_is_refused(torn: Path, damage: Callable[[Path], obj
     damage(torn)
     with pytest.raises(UsageError, match=words):
         inspect(torn)
+
+
+def test_variables_of_a_shard_that_nobody_counts_are_missed(tmp_path: Path) -> None:
+    header = BundleHeaderProto(num_shards=1).SerializeToString()
+    entry = BundleEntryProto(shard_id=1, size=4).SerializeToString()
+    records = [(b"", header), (b"weight", entry)]
+    (tmp_path / "variables.index").write_bytes(_index(records))
+    (tmp_path / "variables.data-00000-of-00001").write_bytes(b"")
+    with pytest.raises(Torn, match="a shard of which there are only 1"):
+        check_variables(tmp_path)
+
+
+def _index(records: list[tuple[bytes, bytes]]) -> bytes:
+    """A table of one block, with no value or place of 128 bytes or more."""
+
+    def block(of: list[tuple[bytes, bytes]]) -> bytes:
+        entries = b"".join(bytes([0, len(key), len(value)]) + key + value for key, value in of)
+        return entries + struct.pack("<II", 0, 1)
+
+    data = block(records)
+    index = block([(b"~", bytes([0, len(data)]))])
+    places = bytes([0, 0, len(data), len(index)])
+    return data + index + places.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
 
 
 @pytest.mark.parametrize("at", range(0, 200, 7))

@@ -85,6 +85,8 @@ def test_what_is_no_model_name_touches_nothing(store: FileStore, name: str) -> N
         ("file://host/models", "absolute path"),
         ("file:///srv/models?a=b", "absolute path"),
         ("file:///srv/models#1", "absolute path"),
+        ("file:///srv/%00", "absolute path"),
+        ("file://[", "no URL"),
     ],
 )
 def test_urls_that_are_refused(url: str, words: str) -> None:

@@ -105,7 +105,7 @@ def test_what_changes_while_it_is_read_is_not_believed(tmp_path: Path, version: 
     assert not cache.knows(path, record)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff", b"[" * 100_000])
 def test_a_damaged_cache_costs_time_only(tmp_path: Path, version: tuple[Path, Record], content: bytes) -> None:
     (tmp_path / "verified.json").write_bytes(content)
     cache = VerifiedCache(tmp_path / "verified.json")

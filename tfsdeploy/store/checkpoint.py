@@ -54,6 +54,8 @@ def check_variables(folder: Path) -> int:
     ends: dict[int, int] = {}
     for entry in tensors.values():
         ends[entry.shard_id] = max(ends.get(entry.shard_id, 0), entry.offset + entry.size)
+    if any(not 0 <= shard < shards for shard in ends):
+        raise Torn(f"variables/{INDEX} is damaged: it names a shard of which there are only {shards}")
     for shard in range(shards):
         _check_shard(folder / f"variables.data-{shard:05}-of-{shards:05}", ends.get(shard, 0))
     return sum(not key.startswith(_SLICE) and not key.endswith(_NO_VARIABLE) for key in tensors)

@@ -116,6 +116,8 @@ def _file(plain: Any) -> File:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
+    # JSON can spell half of a surrogate pair, which nothing can hash or print: UnicodeEncodeError is a ValueError.
+    value.encode()
     return value
 
 

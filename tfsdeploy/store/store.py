@@ -127,13 +127,17 @@ def open_store(url: str, options: Mapping[str, object] | None = None) -> FileSto
     Raises:
         UsageError: a scheme that this version does not know.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"this is no URL: {error}", where=url, hint="use file:///absolute/path") from error
     if parts.scheme != "file":
         raise UsageError(
             f"stores of the kind {parts.scheme or url!r} are not there yet", where=url, hint="use file:///absolute/path"
         )
     path = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or not path.is_absolute() or parts.query or parts.fragment:
+    plain = not parts.query and not parts.fragment and "\0" not in str(path)
+    if parts.netloc not in ("", "localhost") or not path.is_absolute() or not plain:
         hint = "write file:///srv/models; %23 for #, %3F for ?"
         raise UsageError("a file store needs an absolute path", where=url, hint=hint)
     return FileStore(path)

@@ -98,7 +98,7 @@ class VerifiedCache:
     def _read(self) -> dict[str, str]:
         try:
             plain = json.loads(self._file.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return plain if isinstance(plain, dict) else {}
 
