@@ -20,7 +20,7 @@ from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import MAX_VERSION, RECORD_FILE
 from tfsdeploy.store import durable
 from tfsdeploy.store.publish import adopt, publish
-from tfsdeploy.store.record import Record, decode
+from tfsdeploy.store.record import InvalidRecord, Record, decode
 from tfsdeploy.store.verify import verify
 
 Example = Callable[..., Path]
@@ -116,6 +116,17 @@ def test_a_version_of_another_tool_is_adopted_not_replaced(folder: Path, example
     with pytest.raises(Busy, match="without a commit record") as caught:
         publish(folder, "ranker", example(), 7)
     assert "tfsdeploy adopt ranker 7" in caught.value.hint
+
+
+@pytest.mark.parametrize("copied", [shutil.copytree, lambda old, new: new.symlink_to(old)])
+def test_a_copy_under_another_number_is_not_that_version(
+    folder: Path, example: Example, copied: Callable[[Path, Path], object]
+) -> None:
+    publish(folder, "ranker", example(), 7)
+    copied(folder / "7", folder / "8")
+    for attempt in (lambda: publish(folder, "ranker", example(), 8), lambda: adopt(folder, "ranker", 8)):
+        with pytest.raises(InvalidRecord, match="record of ranker 7"):
+            attempt()
 
 
 @pytest.mark.parametrize("version", [0, -1, MAX_VERSION + 1])
@@ -220,6 +231,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(folder: Path, example: Example
     publisher.go(process)
     answer = publisher.told(process)
     assert answer["exit"] == 1
+    assert answer["error"].startswith(f"{folder}: ")
     assert "nothing was published" in answer["error"]
     assert list(folder.iterdir()) == []
 

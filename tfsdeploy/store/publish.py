@@ -16,7 +16,7 @@ from pathlib import Path
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import MAX_VERSION, RECORD_FILE
 from tfsdeploy.store import durable
-from tfsdeploy.store.record import File, Record, decode, digest_of, encode
+from tfsdeploy.store.record import File, Record, digest_of, encode, read
 from tfsdeploy.store.savedmodel import inspect
 from tfsdeploy.store.staging import PREFIX, staging, sweep
 from tfsdeploy.store.tree import Progress, counter, files_of, fingerprint, hash_file, silent, size_of
@@ -78,6 +78,7 @@ def publish(
             return _same_or_busy(folder, model_name, version, digest_of(hashed)), True
         if version is not None:
             _check_no_alias(folder, version)
+    with _disk(folder, "nothing was published"):
         durable.make_folders(folder)
         sweep(folder)
         with staging(folder) as place:
@@ -106,7 +107,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
     path = folder / str(version)
     existing = path / RECORD_FILE
     if existing.is_file():
-        return decode(existing.read_bytes(), str(existing)), True
+        return read(path, model_name, version), True
     info = inspect(path)
     with _disk(path, "nothing was adopted"):
         files = files_of(path)
@@ -119,7 +120,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
             # A link, not a rename: it never replaces a record that somebody else wrote meanwhile.
             os.link(temporary, existing)
         except FileExistsError:
-            return decode(existing.read_bytes(), str(existing)), True
+            return read(path, model_name, version), True
         finally:
             temporary.unlink(missing_ok=True)
         durable.sync(path)
@@ -155,7 +156,7 @@ def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> R
     path = folder / str(version)
     where = f"{model_name}/{version}"
     try:
-        there = decode((path / RECORD_FILE).read_bytes(), str(path / RECORD_FILE))
+        there = read(path, model_name, version)
     except (FileNotFoundError, NotADirectoryError):
         if (path / "saved_model.pb").exists():
             hint = f"`tfsdeploy adopt {model_name} {version}` gives it a record; or leave out --version"

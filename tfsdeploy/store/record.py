@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.names import RECORD_FILE
 
 API_VERSION = "tfsdeploy/v1"
 
@@ -106,6 +108,24 @@ def decode(text: str | bytes, where: str) -> Record:
         raise InvalidRecord("it names a file twice", where=where)
     if record.digest != digest_of(files):
         raise InvalidRecord("its digest is not that of the files that it lists", where=where)
+    return record
+
+
+def read(path: Path, model_name: str, version: int) -> Record:
+    """The record of a version, from its folder.
+
+    Raises:
+        InvalidRecord: nonsense, or the record of another version.
+        OSError: there is none, or it cannot be read.
+    """
+    file = path / RECORD_FILE
+    record = decode(file.read_bytes(), str(file))
+    if (record.model, record.version) != (model_name, version):
+        raise InvalidRecord(
+            f"it is the record of {record.model} {record.version}: the folder was copied or renamed",
+            where=str(file),
+            hint=f"remove it, then `tfsdeploy adopt {model_name} {version}` makes one",
+        )
     return record
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
-from tfsdeploy.store.record import InvalidRecord, Record, decode
+from tfsdeploy.store.record import Record, read
 from tfsdeploy.store.tree import Progress, silent
 
 
@@ -72,20 +72,13 @@ class FileStore:
 
     def record(self, model_name: str, version: int) -> Record | None:
         """See `Store.record`; raises InvalidRecord for nonsense, and for the record of another version."""
-        path = self.version_path(model_name, version) / RECORD_FILE
+        path = self.version_path(model_name, version)
         try:
-            record = decode(path.read_bytes(), str(path))
+            return read(path, model_name, version)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise TfsdeployError(f"the commit record cannot be read: {error.strerror}", where=str(path)) from error
-        if (record.model, record.version) != (model_name, version):
-            raise InvalidRecord(
-                f"it is the record of {record.model} {record.version}: the folder was copied or renamed",
-                where=str(path),
-                hint=f"remove it, then `tfsdeploy adopt {model_name} {version}` makes one",
-            )
-        return record
 
     def publish(
         self, model_name: str, source: Path, version: int | None, progress: Progress = silent
