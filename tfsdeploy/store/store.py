@@ -78,7 +78,9 @@ class FileStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise TfsdeployError(f"the commit record cannot be read: {error.strerror}", where=str(path)) from error
+            raise TfsdeployError(
+                f"the commit record cannot be read: {error.strerror}", where=str(path / RECORD_FILE)
+            ) from error
 
     def publish(
         self, model_name: str, source: Path, version: int | None, progress: Progress = silent
