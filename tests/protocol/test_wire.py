@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import pytest
@@ -68,6 +70,31 @@ def test_every_whole_number_that_fits_comes_back(data: st.DataObject, name: str)
     values = data.draw(st.lists(st.integers(-limit, limit - 1)))
     sent = TensorProto.FromString(tensor(values, f"DT_{name}").SerializeToString())
     assert tensor_values(sent) == values
+
+
+ELEMENTS = {
+    "DT_FLOAT": st.floats(width=32, allow_nan=False),
+    "DT_DOUBLE": st.floats(allow_nan=False),
+    "DT_BOOL": st.booleans(),
+    "DT_STRING": st.binary(),
+    "DT_UINT8": st.integers(0, 2**8 - 1),
+    "DT_UINT64": st.integers(0, 2**64 - 1),
+}
+
+
+@given(st.data(), st.sampled_from(sorted(ELEMENTS)), st.lists(st.integers(0, 3), max_size=4))
+def test_every_shape_of_every_kind_comes_back(data: st.DataObject, dtype: str, shape: list[int]) -> None:
+    count = prod(shape)
+    flat = data.draw(st.lists(ELEMENTS[dtype], min_size=count, max_size=count))
+    # Lists cannot tell what is below an empty one.
+    told = shape[: shape.index(0) + 1] if 0 in shape else shape
+    sent = TensorProto.FromString(tensor(_nested(iter(flat), shape), dtype).SerializeToString())
+    assert [dim.size for dim in sent.tensor_shape.dim] == told
+    assert tensor_values(sent) == flat
+
+
+def _nested(flat: Iterator[Any], shape: list[int]) -> Any:
+    return [_nested(flat, shape[1:]) for _ in range(shape[0])] if shape else next(flat)
 
 
 def test_one_value_stands_for_all() -> None:
