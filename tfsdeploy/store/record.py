@@ -113,24 +113,6 @@ def decode(text: str | bytes, where: str) -> Record:
     return record
 
 
-def read(path: Path, model_name: str, version: int) -> Record:
-    """The record of a version, from its folder.
-
-    Raises:
-        InvalidRecord: nonsense, or the record of another version.
-        OSError: there is none, or it cannot be read.
-    """
-    file = path / RECORD_FILE
-    record = decode(file.read_bytes(), str(file))
-    if (record.model, record.version) != (model_name, version):
-        raise InvalidRecord(
-            f"it is the record of {record.model} {record.version}: the folder was copied or renamed",
-            where=str(file),
-            hint=f"remove it, then `tfsdeploy adopt {model_name} {version}` makes one",
-        )
-    return record
-
-
 def read_record(path: Path, model_name: str, version: int) -> Record:
     """The commit record in a version's folder.
 
