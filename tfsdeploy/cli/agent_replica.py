@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
     "--drain-seconds", type=click.FloatRange(0), default=1.0, show_default=True,
     help="How long requests in flight may take once no gateway sends any more.",
 )  # fmt: skip
-@click.option("--verified-cache", type=_PATH, help="Remembers what was verified on this machine.")
+@click.option("--verified-cache", type=_PATH, help="Remembers what was verified.  [default: in --folder]")
 @click.option(
     "--lease-seconds", type=click.FloatRange(0), default=LEASE_SECONDS, show_default=True,
     help="How long a gateway that polled is waited for.",
@@ -65,5 +65,5 @@ def command(
         drain_seconds=drain_seconds,
         lease_seconds=lease_seconds,
     )
-    cache = None if verified_cache is None else verified_cache.absolute()
-    return run(settings, release.absolute(), open_store(store), cache)
+    cache = verified_cache or folder / "verified.json"
+    return run(settings, release.absolute(), open_store(store), cache.absolute())

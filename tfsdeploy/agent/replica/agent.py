@@ -5,25 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsdeploy.agent.replica import memory as kept
-from tfsdeploy.agent.replica.decide import Decision, Moment, decide, died
+from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, recovered
 from tfsdeploy.agent.replica.files import VersionFiles
+from tfsdeploy.agent.replica.folder import Folder
 from tfsdeploy.agent.replica.leaving import Acknowledgements
 from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.agent.replica.metrics import Metrics
-from tfsdeploy.agent.replica.server import ModelServer
+from tfsdeploy.agent.replica.server import ATTEMPTS, ModelServer, NoAnswer
 from tfsdeploy.agent.sources import ReleaseSource
 from tfsdeploy.agent.status import StatusServer
 from tfsdeploy.protocol.agents import LEASE_SECONDS, ReplicaStatus, State, encode
-from tfsdeploy.protocol.model_config import ModelConfig, Specific, render
-from tfsdeploy.protocol.rest import StatusRow
-from tfsdeploy.release.disk import write_atomically
-from tfsdeploy.release.model import InvalidRelease, Release, decode
-from tfsdeploy.release.model import encode as encode_release
+from tfsdeploy.release.model import InvalidRelease, Release
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.verify import VerifiedCache
 
@@ -37,12 +33,11 @@ RESTING_SECONDS = 1.0
 STALE_SECONDS = 5.0
 """A load that failed again before it was seen to begin is told by its END row staying for so long."""
 
-START_OVER_SECONDS = 90.0
+START_SECONDS = 90.0
 """A server that has not come up for so long is to start with nothing: what it was to load may be what ends it."""
 
-MODELS = "models.config"
-MEMORY = "state.json"
-LAST_GOOD = "release.json"
+START_BYTES_PER_SECOND = 20e6
+"""The slowest storage from which a server is expected to load; what it is to load lengthens its start by that."""
 
 REPLICA = "replica"
 """What is on its way out when the whole replica leaves."""
@@ -85,24 +80,24 @@ class ReplicaAgent:
         cache: what was verified on this machine already.
     """
 
-    def __init__(
-        self, settings: Settings, releases: ReleaseSource, store: FileStore, cache: VerifiedCache | None
-    ) -> None:
+    def __init__(self, settings: Settings, releases: ReleaseSource, store: FileStore, cache: VerifiedCache) -> None:
         self._settings = settings
         self._releases = releases
-        self._store = store
+        self._folder = Folder(settings.folder, store)
         self._metrics = Metrics()
         self._wake = asyncio.Event()
-        self._files = VersionFiles(store, cache, self._wake.set)
+        self._files = VersionFiles(store, cache, self._wake.set, self._metrics.verify_seconds.observe)
         self._server = ModelServer(settings.server_rest)
-        self._uses = Acknowledgements(time.monotonic, settings.lease_seconds, settings.drain_seconds)
+        self._status = StatusServer(settings.listen, ready=self._ready, metrics=self._metrics.page, on_poll=self._heard)
         self._release: Release | None = None
+        self._wanted: dict[Key, str | None] = {}
         self._memory = Memory()
-        self._rows: dict[str, tuple[StatusRow, ...]] | None = None
+        self._forgot = False
+        self._rows: Rows | None = None
+        self._silent = False
         self._decision = Decision(Memory())
-        self._since_stale: dict[Key, float] = {}
-        self._down_since = time.monotonic()
-        self._written: str | None = None
+        self._stale_since: dict[Key, float] = {}
+        self._down_since = 0.0
         self._asked = 0.0
         self._turn = 0
         self._leaving = False
@@ -114,177 +109,161 @@ class ReplicaAgent:
             leave: set when the replica is to go.
 
         Raises:
-            TfsdeployError: the status server cannot listen.
+            TfsdeployError: the status server cannot listen, or the folder cannot be made.
         """
-        self._settings.folder.mkdir(parents=True, exist_ok=True)
-        self._memory = kept.read(self._settings.folder / MEMORY)
-        self._release = self._last_good()
-        self._status = StatusServer(
-            self._settings.listen, ready=lambda: self._decision.ready, metrics=self._metrics.page, on_poll=self._heard
+        remembered = self._folder.prepare()
+        self._forgot = remembered is None
+        self._memory = remembered or Memory()
+        self._uses = Acknowledgements(
+            time.monotonic, self._settings.lease_seconds, self._settings.drain_seconds, self._memory.gateways
         )
-        follow = asyncio.create_task(self._follow_release())
-        listening = False
+        self._down_since = time.monotonic()
+        if (release := self._folder.last_good_release()) is not None:
+            self._follow(release)
+        tasks = [asyncio.create_task(self._follow_releases()), asyncio.create_task(self._leave_when(leave))]
         try:
-            while not (self._leaving and REPLICA in self._uses.drained()):
-                if leave.is_set() and not self._leaving:
-                    log.info("leaving")
-                    self._leaving = True
-                if await self._step() and not listening:
-                    # Not before it is known what is true: an agent that restarts never shows an emptier state.
-                    await self._status.start()
-                    listening = True
-                if self._leaving and not listening:
-                    break
-                await self._rest(leave)
-                if follow.done():
-                    follow.result()
+            await self._work(tasks)
         finally:
-            follow.cancel()
-            await self._files.close()
+            for task in tasks:
+                task.cancel()
+            self._files.close()
             await self._status.close()
             await self._server.close()
+
+    async def _work(self, tasks: list[asyncio.Task[None]]) -> None:
+        listening = False
+        while not (self._leaving and (not listening or REPLICA in self._uses.drained())):
+            if await self._step() and not listening:
+                # Not before it is known what is true: an agent that restarts never shows an emptier state.
+                await self._status.start()
+                listening = True
+            await self._rest()
+            for task in tasks:
+                if task.done():
+                    task.result()
+
+    async def _leave_when(self, leave: asyncio.Event) -> None:
+        await leave.wait()
+        log.info("leaving")
+        self._leaving = True
+        self._wake.set()
 
     async def _step(self) -> bool:
         """Look, decide, act; whether what is published is true."""
         if self._release is None:
             return False
-        wanted = _wanted(self._release)
-        self._files.want(wanted)
-        await self._look(wanted)
-        if self._written is None and not self._may_begin(wanted):
-            return False
-        self._decision = decide(self._moment(wanted))
-        self._keep(self._decision.memory)
-        self._configure()
-        self._publish()
+        release = self._release
+        self._files.want(self._wanted)
+        await self._look()
+        if not self._folder.configured and self._rows is None and not self._files.complete():
+            return False  # what a server starts with is looked at first
+        if self._forgot and self._rows is not None:
+            self._memory = recovered(self._wanted, self._rows)
+        self._forgot = False
+        self._decision = decide(self._moment())
+        self._memory = self._decision.memory
+        self._folder.write(self._memory)
+        self._publish(release)
         return True
 
-    def _may_begin(self, wanted: dict[Key, str | None]) -> bool:
-        """The first configuration waits until the files were looked at, unless a server is serving already."""
-        return self._rows is not None or self._files.complete(wanted)
-
-    async def _look(self, wanted: dict[Key, str | None]) -> None:
+    async def _look(self) -> None:
         """Ask the server, often while something moves; learn that it is gone the moment its connection closes."""
-        if not self._server.connected:
-            if self._rows is not None:
-                await self._lost()
-            if not await self._server.connect():
-                return
-        moving = self._rows is None or self._decision.moving
-        if not moving and time.monotonic() - self._asked < RESTING_SECONDS:
+        # Who answers on a new connection may be another process, whose rows are all that counts.
+        anew = self._rows is None or self._silent or not self._server.connected
+        if not await self._server.connect():
+            self._gone()
+            return
+        resting = not anew and not self._decision.moving
+        if resting and time.monotonic() - self._asked < RESTING_SECONDS:
             return
         self._asked = time.monotonic()
-        names = {model for model, _ in (*wanted, *self._memory.held(), *self._memory.departing)}
         try:
-            asked = names if moving else self._one_of(names)
-            self._rows = {**(self._rows or {}), **await self._server.rows(sorted(asked))}
-        except OSError as error:
-            if self._rows is not None:
-                log.warning("%s", error)
-            await self._server.close()
-            await self._lost()
+            rows = await self._server.rows(self._questions(anew), attempts=1 if self._silent else ATTEMPTS)
+        except NoAnswer as error:
+            if self._rows is not None and not self._silent and self._server.connected:
+                log.warning("%s; nothing is AVAILABLE until it does", error)
+            # Whether it hangs or is gone is seen at the connection.
+            self._silent = self._rows is not None
+        else:
+            self._rows = rows if anew else {**(self._rows or {}), **rows}
+            self._silent = False
 
-    def _one_of(self, names: set[str]) -> set[str]:
-        """At rest one model a second is asked for; the connection tells of everything sudden."""
+    def _questions(self, anew: bool) -> list[str]:
+        """The models to ask for: all, or those that move and one that rests; anything sudden shows otherwise."""
+        names = sorted({model for model, _ in (*self._wanted, *self._memory.listed, *self._memory.departing)})
+        if anew or not names:
+            return names
         self._turn += 1
-        return {sorted(names)[self._turn % len(names)]} if names else set()
+        return sorted({*self._decision.moving.intersection(names), names[self._turn % len(names)]})
 
-    async def _lost(self) -> None:
-        """The server went away: what it was loading is remembered, and nothing is AVAILABLE."""
-        if await self._server.connect():
-            return  # it only closed an idle connection
+    def _gone(self) -> None:
+        """No server runs: what it may have been loading is remembered, and nothing is AVAILABLE."""
+        if self._rows is None:
+            return
         log.warning("the model server is gone")
         self._metrics.deaths.inc()
-        self._memory = died(self._memory, self._rows or {})
-        self._rows = None
+        self._memory = died(self._memory, self._rows)
+        self._rows, self._silent = None, False
         self._down_since = time.monotonic()
+        # Before it starts again: its files may have changed since they were verified.
+        self._files.look_again()
+        self._files.want(self._wanted)
 
-    def _moment(self, wanted: dict[Key, str | None]) -> Moment:
+    def _moment(self) -> Moment:
         now = time.monotonic()
-        self._since_stale = {key: self._since_stale.get(key, now) for key in self._memory.stale}
-        down = self._rows is None and now - self._down_since > START_OVER_SECONDS
+        self._stale_since = {key: self._stale_since.get(key, now) for key in self._memory.stale}
+        files = self._files.known()
+        patience = START_SECONDS + sum(found.total for found in files.values()) / START_BYTES_PER_SECOND
         drained = self._uses.drained()
         return Moment(
-            wanted=wanted,
-            files=self._files.known(),
+            wanted=self._wanted,
+            files=files,
             rows=self._rows,
-            memory=self._memory,
-            drained=frozenset(key for key in self._memory.held() if key in drained),
-            start_over=down,
-            overdue=frozenset(key for key, since in self._since_stale.items() if now - since > STALE_SECONDS),
+            memory=replace(self._memory, gateways=self._uses.gateways()),
+            silent=self._silent,
+            drained=frozenset(key for key in self._memory.listed if key in drained),
+            start_over=self._rows is None and now - self._down_since > patience,
+            overdue=frozenset(key for key, since in self._stale_since.items() if now - since > STALE_SECONDS),
         )
 
-    def _keep(self, memory: Memory) -> None:
-        if memory == self._memory and self._written is not None:
-            return
-        self._memory = memory
-        try:
-            kept.write(self._settings.folder / MEMORY, memory)
-        except OSError as error:
-            log.error("what is remembered cannot be written: %s", error)
-
-    def _configure(self) -> None:
-        """Write ``models.config`` if it is to say something else; the server picks it up by itself."""
-        text = render(
-            [
-                ModelConfig(model, str(self._store.model_path(model)), Specific(versions))
-                for model, versions in self._memory.listed.items()
-            ]
-        )
-        if text == self._written:
-            return
-        try:
-            write_atomically(self._settings.folder / MODELS, text)
-        except OSError as error:
-            log.error("%s cannot be written, and is tried again: %s", MODELS, error)
-            return
-        self._written = text
-        listed = {model: list(versions) for model, versions in self._memory.listed.items()}
-        log.info("the model server is to hold %s", listed)
-
-    def _publish(self) -> None:
+    def _publish(self, release: Release) -> None:
         settings, decision = self._settings, self._decision
-        release = self._release
-        assert release is not None
-        tag = self._status.publish(
-            encode(
-                ReplicaStatus(
-                    replica=settings.name,
-                    generation=release.generation,
-                    ready=decision.ready,
-                    leaving=self._leaving,
-                    rest=settings.rest,
-                    grpc=settings.grpc,
-                    models=decision.models,
-                )
-            )
+        status = ReplicaStatus(
+            replica=settings.name,
+            generation=release.generation,
+            ready=self._ready(),
+            leaving=self._leaving,
+            rest=settings.rest,
+            grpc=settings.grpc,
+            models=decision.models,
         )
-        draining: list[object] = [
+        leaving: list[object] = [
             (model, version)
             for model, versions in decision.models.items()
-            for version, status in versions.items()
-            if status.state is State.DRAINING
+            for version, row in versions.items()
+            if row.state is State.DRAINING
         ]
-        self._uses.published(tag, [*draining, *([REPLICA] if self._leaving else [])])
-        self._metrics.tell(release.generation, self._rows is not None, decision)
+        self._uses.published(self._status.publish(encode(status)), leaving + [REPLICA] * self._leaving)
+        self._metrics.tell(release.generation, self._rows is not None and not self._silent, decision)
 
-    async def _rest(self, leave: asyncio.Event) -> None:
+    def _ready(self) -> bool:
+        return self._decision.ready and not self._leaving
+
+    async def _rest(self) -> None:
         """Until something happens, or the server is to be asked again."""
-        moving = self._decision.moving or self._rows is None or self._leaving
-        waits: list[Awaitable[object]] = [self._wake.wait()]
-        if not self._leaving:
-            waits.append(leave.wait())
+        moving = bool(self._decision.moving) or self._rows is None or self._silent or self._leaving
+        waits: list[Coroutine[object, object, object]] = [self._wake.wait()]
         if self._server.connected:
             waits.append(self._server.closed())
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
-        await asyncio.wait(
-            tasks, timeout=MOVING_SECONDS if moving else RESTING_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        seconds = MOVING_SECONDS if moving else RESTING_SECONDS
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._wake.clear()
 
-    async def _follow_release(self) -> None:
+    async def _follow_releases(self) -> None:
         async for found in self._releases.releases():
             if isinstance(found, InvalidRelease):
                 self._metrics.invalid_releases.inc()
@@ -292,30 +271,18 @@ class ReplicaAgent:
             elif found.fleet != self._settings.fleet:
                 log.error("this release is of fleet %s and not followed", found.fleet)
             elif found.supersedes(self._release):
-                self._release = found
-                self._wake.set()
-                self._keep_release(found)
+                self._follow(found)
+                self._folder.keep_release(found)
 
-    def _keep_release(self, release: Release) -> None:
-        try:
-            write_atomically(self._settings.folder / LAST_GOOD, encode_release(release))
-        except OSError as error:
-            log.error("the last good release cannot be written: %s", error)
-
-    def _last_good(self) -> Release | None:
-        try:
-            return decode((self._settings.folder / LAST_GOOD).read_bytes())
-        except (OSError, InvalidRelease):
-            return None
+    def _follow(self, release: Release) -> None:
+        self._release = release
+        self._wanted = {
+            (name, version): digest
+            for name, model in sorted(release.models.items())
+            for version, digest in sorted(model.versions.items())
+        }
+        self._wake.set()
 
     def _heard(self, gateway: str, applied: str) -> None:
         self._uses.heard(gateway, applied)
         self._wake.set()
-
-
-def _wanted(release: Release) -> dict[Key, str | None]:
-    return {
-        (name, version): digest
-        for name, model in sorted(release.models.items())
-        for version, digest in sorted(model.versions.items())
-    }

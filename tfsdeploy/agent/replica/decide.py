@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from tfsdeploy.agent.replica.memory import Key, Mark, Memory
 from tfsdeploy.protocol.agents import State, VersionStatus
 from tfsdeploy.protocol.rest import StatusRow
+
+Rows = Mapping[str, tuple[StatusRow, ...]]
+"""The model server's own rows, by model."""
 
 DEATHS_UNPROVEN = 2
 """One death may be an operator's or the kernel's doing; a version that was loading at two of them is to blame."""
@@ -27,16 +31,18 @@ class Files:
     """What is known of one version's files.
 
     Attributes:
-        state: ``unknown``, ``verifying``, ``present``, ``bad`` or ``away`` (the store does not answer).
+        state: ``away``: the store does not answer; ``bad``: not what the release or the commit record says.
         error: what is wrong; empty unless bad or away.
         done: bytes verified.
-        total: bytes to verify; 0 where that means nothing.
+        total: bytes in all; 0 where that is not known.
+        digest: of the bytes that are present.
     """
 
-    state: str
+    state: Literal["unknown", "verifying", "present", "bad", "away"]
     error: str = ""
     done: int = 0
     total: int = 0
+    digest: str | None = None
 
 
 UNKNOWN = Files("unknown")
@@ -49,8 +55,9 @@ class Moment:
     Attributes:
         wanted: the versions that the release holds, with their digests.
         files: what is known of their files.
-        rows: the model server's own rows, by model; None while no server answers.
+        rows: what the model server says; None while none runs.
         memory: what is remembered.
+        silent: a server runs, but does not answer: nothing is AVAILABLE, and its configuration stays.
         drained: versions that every gateway has stopped using.
         start_over: the server has not come up for so long that it is to start with nothing.
         overdue: versions whose END row has been taken for an old one for so long that it must be their own.
@@ -58,8 +65,9 @@ class Moment:
 
     wanted: Mapping[Key, str | None]
     files: Mapping[Key, Files]
-    rows: Mapping[str, tuple[StatusRow, ...]] | None
+    rows: Rows | None
     memory: Memory
+    silent: bool = False
     drained: frozenset[Key] = frozenset()
     start_over: bool = False
     overdue: frozenset[Key] = frozenset()
@@ -69,16 +77,27 @@ class Moment:
         rows = (self.rows or {}).get(key[0], ())
         return next((row for row in rows if row.version == key[1]), None)
 
+    def file(self, key: Key) -> Files:
+        """What is known of a version's files."""
+        return self.files.get(key, UNKNOWN)
+
+    def keeps(self, key: Key) -> bool:
+        """Whether a listed version is wanted as it is: under this number, and with these bytes."""
+        return key in self.memory.listed and self.same(key, self.memory.listed[key])
+
+    def same(self, key: Key, digest: str | None) -> bool:
+        """Whether a version is wanted, and ``digest`` is that of the wanted bytes as far as anybody knows."""
+        wanted = self.wanted.get(key) or self.file(key).digest
+        return key in self.wanted and (digest is None or wanted in (None, digest))
+
     def serves(self, key: Key) -> bool:
-        """Whether a version answers requests: listed, its row AVAILABLE, and that row not from an earlier life."""
+        """Whether a version answers requests: listed, and AVAILABLE in a row that is not from an earlier life."""
         row = self.row(key)
-        return (
-            row is not None and row.state == "AVAILABLE" and self.memory.lists(key) and key not in self.memory.departing
-        )
+        return not self.silent and key in self.memory.listed and row is not None and row.state == "AVAILABLE"
 
     def presentable(self, key: Key) -> bool:
         """Whether a version may be listed: wanted, its bytes true, and not known to fail."""
-        return key in self.wanted and key not in self.memory.failed and self.files.get(key, UNKNOWN).state == "present"
+        return key in self.wanted and key not in self.memory.failed and self.file(key).state == "present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,167 +108,165 @@ class Decision:
         memory: what to remember; its ``listed`` is what ``models.config`` is to list.
         models: the status to publish: model -> version -> status.
         ready: everything that could be loaded is loaded.
-        moving: something is expected to change soon, so the server is asked often.
+        moving: the models of which something is expected to change soon.
     """
 
     memory: Memory
     models: Mapping[str, Mapping[int, VersionStatus]] = field(default_factory=dict)
     ready: bool = False
-    moving: bool = False
-
-
-def died(memory: Memory, rows: Mapping[str, tuple[StatusRow, ...]]) -> Memory:
-    """The server's process ended: remember which versions it was loading, and that nothing of it is left."""
-    deaths = dict(memory.deaths)
-    failed = dict(memory.failed)
-    for model, of_model in rows.items():
-        for row in of_model:
-            key = (model, row.version)
-            if row.state not in ("START", "LOADING") or not memory.lists(key):
-                continue
-            deaths[key] = deaths.get(key, 0) + 1
-            if deaths[key] >= (DEATHS_PROVEN if key in memory.proven else DEATHS_UNPROVEN):
-                failed[key] = Mark(memory.proven.get(key), DIED)
-    return replace(memory, deaths=deaths, failed=failed, departing=frozenset(), stale=frozenset())
+    moving: frozenset[str] = frozenset()
 
 
 def decide(now: Moment) -> Decision:
     """The next configuration and the status."""
     now = replace(now, memory=_forget(now))
-    now = replace(now, memory=_learn(now))
-    listed = _listed_without_server(now) if now.rows is None else _listed(now)
-    memory = _list(now, listed)
-    after = replace(now, memory=memory)
-    keys = sorted({*now.wanted, *memory.held(), *(memory.departing if now.rows is not None else ())})
-    statuses = {key: _status(after, key) for key in keys}
+    if now.rows is None:
+        now = replace(now, memory=_list(now, _for_the_next_server(now)))
+    elif not now.silent:
+        now = replace(now, memory=_learn(now))
+        now = replace(now, memory=_list(now, _for_this_server(now)))
+    statuses = {key: _status(now, key) for key in sorted({*now.wanted, *now.memory.listed, *now.memory.departing})}
     models: dict[str, dict[int, VersionStatus]] = {}
-    for key, status in statuses.items():
-        models.setdefault(key[0], {})[key[1]] = status
-    done = all(statuses[key].state in (State.AVAILABLE, State.FAILED) for key in now.wanted)
-    resting = all(status.state in (State.AVAILABLE, State.FAILED) for status in statuses.values())
-    return Decision(memory, models, ready=done and now.rows is not None, moving=not resting)
+    for (model, version), status in statuses.items():
+        models.setdefault(model, {})[version] = status
+    done = {key for key, status in statuses.items() if status.state in (State.AVAILABLE, State.FAILED)}
+    answers = now.rows is not None and not now.silent
+    moving = frozenset(model for model, version in statuses if (model, version) not in done)
+    return Decision(now.memory, models, answers and done >= now.wanted.keys(), moving)
+
+
+def died(memory: Memory, rows: Rows) -> Memory:
+    """The server's process ended: nothing of it is left, and what it may have been loading is suspect.
+
+    Args:
+        memory: what was remembered while it lived.
+        rows: the last ones that it told.
+    """
+    states = {(model, row.version): row.state for model, of_model in rows.items() for row in of_model}
+    loading = {
+        key for key in memory.listed if key in memory.stale or states.get(key) not in ("AVAILABLE", "UNLOADING", "END")
+    }
+    deaths = {**memory.deaths, **{key: memory.deaths.get(key, 0) + 1 for key in loading}}
+    failed = dict(memory.failed)
+    for key in loading:
+        if deaths[key] >= (DEATHS_PROVEN if key in memory.proven else DEATHS_UNPROVEN):
+            failed[key] = Mark(memory.listed[key], DIED)
+    return replace(memory, deaths=deaths, failed=failed, departing=frozenset(), stale=frozenset())
+
+
+def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
+    """What may be taken for listed when nothing is remembered but a server serves: what it has, as far as wanted."""
+    there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
+    return Memory(listed={key: digest for key, digest in wanted.items() if key in there})
 
 
 def _forget(now: Moment) -> Memory:
     """What is no longer asked for, or asked for with other bytes, gets another chance."""
-    memory, wanted = now.memory, now.wanted
-
-    def same(key: Key, digest: str | None) -> bool:
-        return key in wanted and (wanted[key] is None or digest is None or wanted[key] == digest)
-
+    memory = now.memory
     return replace(
         memory,
-        failed={key: mark for key, mark in memory.failed.items() if same(key, mark.digest)},
-        proven={key: digest for key, digest in memory.proven.items() if key in memory.held() or same(key, digest)},
-        deaths={key: count for key, count in memory.deaths.items() if key in wanted},
+        failed={key: mark for key, mark in memory.failed.items() if now.same(key, mark.digest)},
+        proven={k: digest for k, digest in memory.proven.items() if k in memory.listed or now.same(k, digest)},
+        deaths={key: count for key, count in memory.deaths.items() if key in now.wanted},
     )
 
 
 def _learn(now: Moment) -> Memory:
     """What the server's rows say, with what is remembered of each version."""
-    if now.rows is None:
-        return now.memory
     memory = now.memory
     # A version that left is gone when its END is there, or when the server does not know it any more.
     departing = frozenset(k for k in memory.departing if (r := now.row(k)) is not None and r.state != "END")
-    waiting = memory.stale - now.overdue
-    stale = frozenset(k for k in waiting if (r := now.row(k)) is not None and r.state == "END")
+    stale = frozenset(k for k in memory.stale - now.overdue if (r := now.row(k)) is not None and r.state == "END")
     proven, failed, deaths = dict(memory.proven), dict(memory.failed), dict(memory.deaths)
-    for key in memory.held():
+    for key, digest in memory.listed.items():
         row = now.row(key)
-        if row is None or key in memory.departing or key in stale:
+        if row is None or key in stale:
             continue
         if row.state == "AVAILABLE":
-            proven[key] = now.wanted.get(key, proven.get(key))
+            proven[key] = digest
             deaths.pop(key, None)
         elif row.state == "END" and row.code != "OK":
-            failed[key] = Mark(now.wanted.get(key), row.message)
+            failed[key] = Mark(digest, row.message or row.code)
+            deaths.pop(key, None)
     return replace(memory, departing=departing, stale=stale, proven=proven, failed=failed, deaths=deaths)
 
 
-def _listed(now: Moment) -> set[Key]:
+def _for_this_server(now: Moment) -> set[Key]:
     """What the running server is to hold."""
     memory = now.memory
     stays = {
         key
-        for key in memory.held()
-        if key not in memory.failed and (key in now.wanted or (now.serves(key) and key not in now.drained))
+        for key in memory.listed
+        if key not in memory.failed and (now.keeps(key) or (now.serves(key) and key not in now.drained))
     }
-    coming = [key for key in sorted(now.wanted) if key not in stays and now.presentable(key)]
-    coming = [key for key in coming if key not in memory.departing]
-    names = {model for model, _ in memory.held()}
+    loading = {key for key in stays if not now.serves(key)}
+    if loading & memory.deaths.keys():
+        return stays  # a suspect is tried alone
+    names = {model for model, _ in memory.listed}
     # Adding a name blocks TF Serving's configuration thread until the name has a version, so names come one by one.
-    settling = any(not _settled(now, name) for name in names)
-    loading = any(not now.serves(key) for key in stays)
+    settled = all(_settled(now, name) for name in {model for model, _ in stays})
     added: set[Key] = set()
-    for key in coming:
-        suspect = memory.deaths.get(key, 0) > 0
-        if suspect and (loading or added):
+    for key in sorted(now.wanted, key=lambda key: (key in memory.deaths, key)):
+        if key in memory.listed or key in memory.departing or not now.presentable(key):
             continue
-        # One version brings a name in; its others follow when it has settled.
-        if key[0] not in names and (settling or any(model not in names for model, _ in added)):
-            continue
+        if key in memory.deaths and (loading or added):
+            break
+        if key[0] not in names:
+            if not settled:
+                continue
+            # One version brings a name in; its others follow when it has settled.
+            settled = False
         added.add(key)
-        if suspect:
+        if key in memory.deaths:
             break
     return stays | added
 
 
 def _settled(now: Moment, name: str) -> bool:
-    return any(row.state in ("AVAILABLE", "END") for row in (now.rows or {}).get(name, ()))
+    """Whether the server has come to an end with at least one version of a name that was added."""
+    rows = [
+        row for key in now.memory.listed if key[0] == name and key not in now.memory.stale and (row := now.row(key))
+    ]
+    return any(row.state in ("AVAILABLE", "END") for row in rows)
 
 
-def _listed_without_server(now: Moment) -> set[Key]:
-    """What the next server is to start with: only what is known to load, for one bad model would end it.
+def _for_the_next_server(now: Moment) -> set[Key]:
+    """What the next server is to start with: only what is known to load, for one bad version would end it.
 
-    Versions that were listed stay so even if their files cannot be looked at just now: a store that is away for a
-    moment takes nothing from a replica.
+    A store that is away for a moment takes nothing from what was listed.
     """
     if now.start_over:
         return set()
-    usable = {key for key in now.memory.proven if key in now.wanted and key not in now.memory.failed}
-    return {key for key in usable if now.presentable(key) or _unreadable_but_listed(now, key)}
-
-
-def _unreadable_but_listed(now: Moment, key: Key) -> bool:
-    return now.memory.lists(key) and now.files.get(key, UNKNOWN).state == "away"
+    usable = {key for key, digest in now.memory.proven.items() if now.same(key, digest)} - now.memory.failed.keys()
+    return {key for key in usable if now.presentable(key) or (now.keeps(key) and now.file(key).state != "bad")}
 
 
 def _list(now: Moment, listed: set[Key]) -> Memory:
     """Remember the new list, which versions are on their way out, and which rows are older than the list."""
     memory = now.memory
-    left = memory.held() - listed
-    came = listed - memory.held()
-    by_model: dict[str, list[int]] = {}
-    for model, version in sorted(listed):
-        by_model.setdefault(model, []).append(version)
-    lists = {model: tuple(found) for model, found in by_model.items()}
+    digests = {key: memory.listed[key] if key in memory.listed else now.file(key).digest for key in sorted(listed)}
     if now.rows is None:
-        return replace(memory, listed=lists, departing=frozenset(), stale=frozenset())
-    gone = {key for key in left if (row := now.row(key)) is None or row.state == "END"}
-    stale = {key for key in came if (row := now.row(key)) is not None and row.state == "END"}
-    return replace(
-        memory,
-        listed=lists,
-        departing=(memory.departing | (left - gone)) - came,
-        stale=(memory.stale | stale) & listed,
-    )
+        return replace(memory, listed=digests, departing=frozenset(), stale=frozenset())
+    left = {key for key in memory.listed.keys() - listed if (row := now.row(key)) is not None and row.state != "END"}
+    stale = {key for key in listed - memory.listed.keys() if (row := now.row(key)) is not None and row.state == "END"}
+    return replace(memory, listed=digests, departing=memory.departing | left, stale=(memory.stale & listed) | stale)
 
 
 def _status(now: Moment, key: Key) -> VersionStatus:
     """What may be said of one version."""
-    memory = now.memory
+    memory, files = now.memory, now.file(key)
     if key in memory.failed and key in now.wanted:
         return VersionStatus(State.FAILED, memory.failed[key].error)
     if key in memory.departing:
         return VersionStatus(State.UNLOADING)
+    if key in memory.listed and not now.keeps(key):
+        return VersionStatus(State.DRAINING)
     if now.serves(key):
-        return VersionStatus(State.AVAILABLE if key in now.wanted else State.DRAINING)
-    if memory.lists(key):
-        return VersionStatus(State.LOADING)
-    files = now.files.get(key, UNKNOWN)
+        return VersionStatus(State.AVAILABLE)
     if files.state == "bad":
         return VersionStatus(State.FAILED, files.error)
+    if key in memory.listed:
+        return VersionStatus(State.LOADING)
     if files.state == "verifying":
         return VersionStatus(State.VERIFYING, done=files.done, total=files.total)
     return VersionStatus(State.PENDING)

@@ -1,22 +1,37 @@
-"""The files of the versions that are wanted: looked up in the store, verified once, in threads."""
+"""The files of the versions that are wanted: looked up in the store, verified once, in a thread."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from tfsdeploy.agent.replica.decide import Files
+from tfsdeploy.agent.replica.decide import UNKNOWN, Files
 from tfsdeploy.agent.replica.memory import Key
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.store import FileStore
-from tfsdeploy.store.verify import Damaged, VerifiedCache, verify
+from tfsdeploy.store.verify import Damaged, VerifiedCache
 
-RETRY_SECONDS = 2.0
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """How soon what could not be looked at, or was wrong, is looked at again: somebody may mend it."""
 
 PROGRESS_SECONDS = 0.25
+
+
+class _Stopped(Exception):
+    """Nobody wants to know any more."""
+
+
+@dataclass(slots=True)
+class _Looked:
+    """One version: for which digest it was looked at, what was found, and when to look again."""
+
+    digest: str | None
+    files: Files
+    again: float = 0.0
+    tries: int = 0
 
 
 class VersionFiles:
@@ -26,86 +41,137 @@ class VersionFiles:
         store: where the models are.
         cache: what was verified on this machine already.
         changed: called, in the loop's thread, whenever something new is known.
+        verified: hears how many seconds a version took that turned out well.
     """
 
-    def __init__(self, store: FileStore, cache: VerifiedCache | None, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: FileStore,
+        cache: VerifiedCache,
+        changed: Callable[[], None],
+        verified: Callable[[float], None],
+    ) -> None:
         self._store = store
         self._cache = cache
         self._changed = changed
-        self._known: dict[Key, tuple[str | None, Files]] = {}
-        self._again: dict[Key, float] = {}
+        self._verified = verified
+        self._looked: dict[Key, _Looked] = {}
         self._task: asyncio.Task[None] | None = None
+        self._closed = threading.Event()
 
     def known(self) -> dict[Key, Files]:
         """What is known of every version that was asked for."""
-        return {key: files for key, (_, files) in self._known.items()}
+        return {key: looked.files for key, looked in self._looked.items()}
 
-    def complete(self, wanted: Mapping[Key, str | None]) -> bool:
+    def complete(self) -> bool:
         """Whether every wanted version was looked at."""
-        return all(key in self._known and self._known[key][1].state != "verifying" for key in wanted)
+        return all(looked.files.state not in ("unknown", "verifying") for looked in self._looked.values())
 
     def want(self, wanted: Mapping[Key, str | None]) -> None:
         """Look at what is new, again at what was wrong, and forget the rest; one version at a time."""
-        for key in self._known.keys() - wanted.keys():
-            del self._known[key]
-        if self._task is not None and not self._task.done():
-            return
-        now = time.monotonic()
-        for key in sorted(wanted):
-            digest, files = self._known.get(key, (None, Files("unknown")))
-            due = files.state == "unknown" or (wanted[key] not in (None, digest) and files.state != "bad")
-            due = due or (files.state in ("bad", "away") and now >= self._again.get(key, 0.0))
-            if due:
-                self._task = asyncio.create_task(self._look(key, wanted[key]))
-                return
+        for key in self._looked.keys() - wanted.keys():
+            del self._looked[key]
+        for key, digest in wanted.items():
+            looked = self._looked.get(key)
+            if looked is None or looked.digest != digest:
+                self._looked[key] = _Looked(digest, UNKNOWN)
+        if self._task is not None and self._task.done():
+            self._task.result()
+            self._task = None
+        due = [key for key, looked in self._looked.items() if looked.again <= time.monotonic()]
+        if self._task is None and due:
+            key = min(due, key=lambda key: (self._looked[key].again, key))
+            self._task = asyncio.create_task(self._look(key, self._looked[key]))
 
-    async def close(self) -> None:
-        """Stop looking; a verification that runs in a thread is not waited for."""
+    def look_again(self) -> None:
+        """Look anew at everything; until that is done what was found stands."""
+        for looked in self._looked.values():
+            looked.again = 0.0
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closed.set()
         if self._task is not None:
             self._task.cancel()
 
-    async def _look(self, key: Key, digest: str | None) -> None:
-        found = await asyncio.to_thread(self._files, key, digest, self._teller(key, digest))
-        self._again[key] = time.monotonic() + RETRY_SECONDS
-        self._known[key] = (digest, found)
+    async def _look(self, key: Key, looked: _Looked) -> None:
+        found = await self._in_a_thread(key, looked)
+        if self._looked.get(key) is not looked:
+            return
+        looked.files = found
+        if found.state == "present":
+            looked.again, looked.tries = float("inf"), 0
+        else:
+            looked.again = time.monotonic() + RETRY_SECONDS[min(looked.tries, len(RETRY_SECONDS) - 1)]
+            looked.tries += 1
         self._changed()
 
+    def _in_a_thread(self, key: Key, looked: _Looked) -> asyncio.Future[Files]:
+        """A daemon of its own: storage that hangs must not keep the agent from ending."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Files] = loop.create_future()
+        tell = self._teller(key, looked, loop)
+
+        def settle(files: Files | None, error: BaseException | None) -> None:
+            if found.done():
+                return
+            if error is not None:
+                found.set_exception(error)
+            elif files is not None:
+                found.set_result(files)
+
+        def work() -> None:
+            files, error = None, None
+            try:
+                files = self._files(key, looked.digest, tell)
+            except _Stopped:
+                files = UNKNOWN
+            except BaseException as raised:  # handed on to whoever waits
+                error = raised
+            if not self._closed.is_set():
+                loop.call_soon_threadsafe(settle, files, error)
+
+        threading.Thread(target=work, name=f"verify {key[0]}/{key[1]}", daemon=True).start()
+        return found
+
     def _files(self, key: Key, digest: str | None, tell: Callable[[int, int], None]) -> Files:
-        """In a thread: the storage may be slow."""
         name = f"{key[0]}/{key[1]}"
         path = self._store.version_path(*key)
         try:
-            if not self._store.model_path(key[0]).is_dir():
-                return Files("away", f"{name}: the store has no folder {key[0]} at {self._store.root}")
+            if not self._store.root.is_dir():
+                return Files("away", f"{name}: the store {self._store.root} is not there")
             record = self._store.record(*key)
             if record is None:
                 found = "a folder without a commit record" if path.is_dir() else "nothing"
                 return Files("bad", f"{name}: the store has {found} under this number")
             if digest is not None and record.digest != digest:
                 return Files("bad", f"{name}: the store holds {record.digest}, the release names {digest}")
-            (verify if self._cache is None else self._cache.verify)(path, record, tell)
-            return Files("present")
+            began = time.monotonic()
+            self._cache.verify(path, record, tell)
+            self._verified(time.monotonic() - began)
+            return Files("present", total=record.bytes, digest=record.digest)
         except Damaged as damage:
-            return Files("bad", str(damage))
+            return Files("bad", damage.message)
         except TfsdeployError as error:
-            return Files("bad", str(error))
+            away = isinstance(error.__cause__, OSError)
+            return Files("away" if away else "bad", f"{name}: {error.message}")
         except OSError as error:
             return Files("away", f"{name}: {error.strerror}")
 
-    def _teller(self, key: Key, digest: str | None) -> Callable[[int, int], None]:
-        loop = asyncio.get_running_loop()
+    def _teller(self, key: Key, looked: _Looked, loop: asyncio.AbstractEventLoop) -> Callable[[int, int], None]:
         told = 0.0
 
         def tell(done: int, total: int) -> None:
             nonlocal told
+            if self._closed.is_set() or self._looked.get(key) is not looked:
+                raise _Stopped
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
-                loop.call_soon_threadsafe(self._tell, key, digest, Files("verifying", done=done, total=total))
+                loop.call_soon_threadsafe(self._tell, looked, Files("verifying", done=done, total=total))
 
         return tell
 
-    def _tell(self, key: Key, digest: str | None, files: Files) -> None:
-        before: Any = self._known.get(key)
-        if before is None or before[1].state in ("unknown", "verifying"):
-            self._known[key] = (digest, files)
+    def _tell(self, looked: _Looked, files: Files) -> None:
+        if looked.files.state in ("unknown", "verifying"):
+            looked.files = files
             self._changed()

@@ -21,11 +21,13 @@ class Acknowledgements:
         clock: seconds; never compared with another machine's.
         lease: seconds for which a gateway that polled must be waited for.
         drain: seconds after the last acknowledgement, for requests in flight.
+        known: gateways that polled the agent before this one; they get a lease to be heard again.
     """
 
     clock: Callable[[], float]
     lease: float
     drain: float
+    known: Collection[str] = ()
     _started: float = 0.0
     _number: int = 0
     _present: str = ""
@@ -37,6 +39,7 @@ class Acknowledgements:
 
     def __post_init__(self) -> None:
         self._started = self.clock()
+        self._polled = dict.fromkeys(self.known, self._started)
 
     def published(self, tag: str, leaving: Collection[object]) -> None:
         """A document went out in which ``leaving`` are on their way out."""
@@ -62,12 +65,17 @@ class Acknowledgements:
         self._polled[gateway] = self.clock()
         self._applied[gateway] = self._documents.get(applied, 0)
 
+    def gateways(self) -> frozenset[str]:
+        """Who polled within the lease."""
+        now = self.clock()
+        return frozenset(gateway for gateway, polled in self._polled.items() if now - polled < self.lease)
+
     def drained(self) -> frozenset[object]:
         """What every gateway within its lease has stopped using, for as long as requests may take."""
         now = self.clock()
         if now - self._started < START_SECONDS:
             return frozenset()
-        waiting = [gateway for gateway, polled in self._polled.items() if now - polled < self.lease]
+        waiting = self.gateways()
         for thing, number in self._since.items():
             if all(self._applied.get(gateway, 0) >= number for gateway in waiting):
                 self._acknowledged.setdefault(thing, now)

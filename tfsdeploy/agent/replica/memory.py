@@ -27,57 +27,68 @@ class Memory:
     """What is remembered.
 
     Attributes:
-        listed: what ``models.config`` lists: model -> versions.
-        proven: versions that were AVAILABLE here, with their digests; a death of the server does not discredit them.
+        listed: what ``models.config`` lists, each version with the digest of the bytes that were verified for it.
+        proven: versions that were AVAILABLE here, with their digests; one death of the server does not discredit them.
         failed: versions that failed to load.
         departing: versions that left ``models.config`` and whose END was not seen yet.
         stale: listed versions whose END row is from before they were listed.
         deaths: how often the server died while a version was loading.
+        gateways: who polled lately, so that an agent that restarts knows whom to wait for.
     """
 
-    listed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    listed: Mapping[Key, str | None] = field(default_factory=dict)
     proven: Mapping[Key, str | None] = field(default_factory=dict)
     failed: Mapping[Key, Mark] = field(default_factory=dict)
     departing: frozenset[Key] = frozenset()
     stale: frozenset[Key] = frozenset()
     deaths: Mapping[Key, int] = field(default_factory=dict)
+    gateways: frozenset[str] = frozenset()
 
-    def lists(self, key: Key) -> bool:
-        """Whether ``models.config`` lists a version."""
-        return key[1] in self.listed.get(key[0], ())
+    def by_model(self) -> dict[str, tuple[int, ...]]:
+        """Every listed version, sorted: model -> versions."""
+        models: dict[str, list[int]] = {}
+        for model, version in sorted(self.listed):
+            models.setdefault(model, []).append(version)
+        return {model: tuple(versions) for model, versions in models.items()}
 
-    def held(self) -> set[Key]:
-        """Every listed version."""
-        return {(model, version) for model, versions in self.listed.items() for version in versions}
 
-
-def read(file: Path) -> Memory:
-    """What was kept; nothing if there is nothing, or nonsense."""
+def read(file: Path) -> Memory | None:
+    """What was kept; None if there is nothing, or nonsense."""
     try:
         plain: Any = json.loads(file.read_bytes())
         return Memory(
-            listed={str(model): tuple(int(v) for v in versions) for model, versions in plain["listed"].items()},
-            proven={_key(text): digest for text, digest in plain["proven"].items()},
-            failed={_key(text): Mark(mark["digest"], str(mark["error"])) for text, mark in plain["failed"].items()},
+            listed=_keyed(plain["listed"]),
+            proven=_keyed(plain["proven"]),
+            failed={key: Mark(mark["digest"], str(mark["error"])) for key, mark in _keyed(plain["failed"]).items()},
             departing=frozenset(_key(text) for text in plain["departing"]),
             stale=frozenset(_key(text) for text in plain["stale"]),
-            deaths={_key(text): int(count) for text, count in plain["deaths"].items()},
+            deaths={key: int(count) for key, count in _keyed(plain["deaths"]).items()},
+            gateways=frozenset(str(name) for name in plain["gateways"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Memory()
+        return None
 
 
 def write(file: Path, memory: Memory) -> None:
     """Keep it; raises OSError."""
     plain = {
-        "listed": {model: list(versions) for model, versions in sorted(memory.listed.items())},
-        "proven": {_text(key): digest for key, digest in sorted(memory.proven.items())},
-        "failed": {_text(k): {"digest": m.digest, "error": m.error} for k, m in sorted(memory.failed.items())},
+        "listed": _plain(memory.listed),
+        "proven": _plain(memory.proven),
+        "failed": _plain({key: {"digest": mark.digest, "error": mark.error} for key, mark in memory.failed.items()}),
         "departing": sorted(_text(key) for key in memory.departing),
         "stale": sorted(_text(key) for key in memory.stale),
-        "deaths": {_text(key): count for key, count in sorted(memory.deaths.items())},
+        "deaths": _plain(memory.deaths),
+        "gateways": sorted(memory.gateways),
     }
     write_atomically(file, json.dumps(plain, indent=1) + "\n")
+
+
+def _plain(values: Mapping[Key, Any]) -> dict[str, Any]:
+    return {_text(key): value for key, value in sorted(values.items(), key=lambda item: item[0])}
+
+
+def _keyed(plain: Mapping[str, Any]) -> dict[Key, Any]:
+    return {_key(text): value for text, value in plain.items()}
 
 
 def _text(key: Key) -> str:

@@ -14,7 +14,7 @@ from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.verify import VerifiedCache
 
 
-def run(settings: Settings, release: Path, store: FileStore, cache: Path | None) -> int:
+def run(settings: Settings, release: Path, store: FileStore, cache: Path) -> int:
     """Work until SIGTERM or SIGINT, then leave; returns the exit code.
 
     Args:
@@ -31,9 +31,9 @@ def run(settings: Settings, release: Path, store: FileStore, cache: Path | None)
     return 0
 
 
-async def _run(settings: Settings, release: Path, store: FileStore, cache: Path | None) -> None:
+async def _run(settings: Settings, release: Path, store: FileStore, cache: Path) -> None:
     leave = asyncio.Event()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(wanted, leave.set)
-    agent = ReplicaAgent(settings, ReleaseFile(release), store, None if cache is None else VerifiedCache(cache))
+    agent = ReplicaAgent(settings, ReleaseFile(release), store, VerifiedCache(cache))
     await agent.run(leave)

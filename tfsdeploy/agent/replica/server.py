@@ -12,11 +12,17 @@ from tfsdeploy.protocol.rest import StatusRow, parse_model_status
 
 CONNECT_SECONDS = 1.0
 
-HUNG_SECONDS = 5.0
-"""A server that answers no status for so long is as good as dead; shorter would evict one that is merely busy."""
+ANSWER_SECONDS = 2.5
+"""A server that twice gives no status for so long is as good as dead; shorter would evict one that is merely busy."""
+
+ATTEMPTS = 2
 
 NOBODY = "-"
 """A name that no model has: asking for it tells that the server answers."""
+
+
+class NoAnswer(Exception):
+    """The server is there or not, but does not answer."""
 
 
 class ModelServer:
@@ -27,8 +33,8 @@ class ModelServer:
     """
 
     def __init__(self, rest: str) -> None:
-        self._host, _, port = rest.rpartition(":")
-        self._port = int(port)
+        host, _, port = rest.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
         self._url = f"http://{rest}/v1/models/"
         self._alive: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -36,18 +42,22 @@ class ModelServer:
     @property
     def connected(self) -> bool:
         """Whether the connection stands; when it closes, nothing is AVAILABLE."""
-        return self._alive is not None and not self._alive[0].at_eof()
+        return self._alive is not None and not self._alive[0].at_eof() and self._alive[0].exception() is None
 
     async def connect(self) -> bool:
-        """Make the connection if it does not stand; False while nothing listens."""
+        """Make the connection if it does not stand; False while nothing listens.
+
+        The original closes a connection that was idle for 50 s (libevent's HTTP_READ_TIMEOUT), so one that closed is
+        no proof of a death; one that cannot be made again at once is.
+        """
         if self.connected:
             return True
-        await self._disconnect()
+        await self.close()
         try:
             self._alive = await asyncio.wait_for(asyncio.open_connection(self._host, self._port), CONNECT_SECONDS)
         except (OSError, TimeoutError):
             return False
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HUNG_SECONDS))
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS))
         return True
 
     async def closed(self) -> None:
@@ -57,40 +67,44 @@ class ModelServer:
             with contextlib.suppress(OSError):
                 await self._alive[0].read(1)
 
-    async def rows(self, names: Iterable[str]) -> dict[str, tuple[StatusRow, ...]]:
+    async def rows(self, names: Iterable[str], attempts: int = ATTEMPTS) -> dict[str, tuple[StatusRow, ...]]:
         """The status of some models; a model that the server does not know has no rows.
 
+        Args:
+            names: the models; without any it is only found out whether the server answers.
+            attempts: how often each is asked for; a process that was stopped meanwhile finds its first one overdue.
+
         Raises:
-            OSError: the server does not answer.
+            NoAnswer: the server does not answer.
         """
-        found: dict[str, tuple[StatusRow, ...]] = {}
-        for name in names or (NOBODY,):
-            found[name] = await self._of(name)
-        return found
+        asked = list(names)
+        found = {name: await self._of(name, attempts) for name in asked or [NOBODY]}
+        return found if asked else {}
 
     async def close(self) -> None:
         """Let go of the server."""
-        await self._disconnect()
-
-    async def _of(self, name: str) -> tuple[StatusRow, ...]:
-        if self._session is None:
-            raise OSError("not connected")
-        try:
-            async with self._session.get(self._url + name) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise OSError(f"the model server does not answer: {type(error).__name__}") from error
-        if response.status != 200:
-            return ()
-        try:
-            return parse_model_status(body)
-        except ValueError as error:
-            raise OSError(str(error)) from error
-
-    async def _disconnect(self) -> None:
         if self._alive is not None:
             self._alive[1].close()
             self._alive = None
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _of(self, name: str, attempts: int) -> tuple[StatusRow, ...]:
+        if self._session is None:
+            raise NoAnswer("the model server is not there")
+        try:
+            async with self._session.get(self._url + name) as response:
+                body = await response.read()
+        except TimeoutError as error:
+            if attempts > 1:
+                return await self._of(name, attempts - 1)
+            raise NoAnswer("the model server does not answer") from error
+        except aiohttp.ClientError as error:
+            raise NoAnswer(f"the model server does not answer: {error}") from error
+        if response.status != 200:
+            return ()
+        try:
+            return parse_model_status(body)
+        except ValueError as error:
+            raise NoAnswer(f"the model server's answer: {error}") from error
