@@ -7,11 +7,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.names import RECORD_FILE
 
 API_VERSION = "tfsdeploy/v1"
@@ -113,13 +111,8 @@ def decode(text: str | bytes, where: str) -> Record:
     return record
 
 
-def read_record(path: Path, model_name: str, version: int) -> Record:
-    """The commit record in a version's folder.
-
-    Args:
-        path: the version's folder.
-        model_name: whose it should be.
-        version: which it should be.
+def read(path: Path, model_name: str, version: int) -> Record:
+    """The record of a version, from its folder.
 
     Raises:
         InvalidRecord: nonsense, or the record of another version.

@@ -74,11 +74,13 @@ class FileStore:
         """See `Store.record`; raises InvalidRecord for nonsense, and for the record of another version."""
         path = self.version_path(model_name, version)
         try:
-            return read_record(path, model_name, version)
+            return read(path, model_name, version)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise TfsdeployError(f"the commit record cannot be read: {error.strerror}", where=str(path)) from error
+            raise TfsdeployError(
+                f"the commit record cannot be read: {error.strerror}", where=str(path / RECORD_FILE)
+            ) from error
 
     def publish(
         self, model_name: str, source: Path, version: int | None, progress: Progress = silent
