@@ -113,4 +113,5 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield bench
     if bench.supervisor is not None:
         bench.kill()
-    end_all([process for _, process in marked(folder, leaders=False)], grace=0.2)
+    # A test may have moved it.
+    end_all([process for _, process in marked(bench.folder, leaders=False)], grace=0.2)
