@@ -16,7 +16,7 @@ from pathlib import Path
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import MAX_VERSION, RECORD_FILE
 from tfsdeploy.store import durable
-from tfsdeploy.store.record import File, Record, digest_of, encode, read_record
+from tfsdeploy.store.record import File, Record, digest_of, encode, read
 from tfsdeploy.store.savedmodel import inspect
 from tfsdeploy.store.staging import PREFIX, staging, sweep
 from tfsdeploy.store.tree import Progress, counter, files_of, fingerprint, hash_file, silent, size_of
@@ -107,7 +107,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
     path = folder / str(version)
     existing = path / RECORD_FILE
     if existing.is_file():
-        return read_record(path, model_name, version), True
+        return read(path, model_name, version), True
     info = inspect(path)
     with _disk(path, "nothing was adopted"):
         files = files_of(path)
@@ -120,7 +120,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
             # A link, not a rename: it never replaces a record that somebody else wrote meanwhile.
             os.link(temporary, existing)
         except FileExistsError:
-            return read_record(path, model_name, version), True
+            return read(path, model_name, version), True
         finally:
             temporary.unlink(missing_ok=True)
         durable.sync(path)
@@ -156,7 +156,7 @@ def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> R
     path = folder / str(version)
     where = f"{model_name}/{version}"
     try:
-        there = read_record(path, model_name, version)
+        there = read(path, model_name, version)
     except (FileNotFoundError, NotADirectoryError):
         if (path / "saved_model.pb").exists():
             hint = f"`tfsdeploy adopt {model_name} {version}` gives it a record; or leave out --version"
