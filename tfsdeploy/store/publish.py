@@ -106,10 +106,10 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
     _check_number(version)
     path = folder / str(version)
     existing = path / RECORD_FILE
-    if existing.is_file():
-        return read(path, model_name, version), True
-    info = inspect(path)
     with _disk(path, "nothing was adopted"):
+        if existing.is_file():
+            return read(path, model_name, version), True
+        info = inspect(path)
         files = files_of(path)
         looked_at = _Source(path, files, fingerprint(files))
         record = _record(model_name, version, _hashed(files, progress), info.tensorflow)
