@@ -56,22 +56,28 @@ def single(flags: Flags) -> tuple[ModelConfig, ...]:
 
 
 def check_labels(
-    models: Iterable[ModelConfig], available: Mapping[str, set[int]], present: Mapping[str, Mapping[str, int]]
+    models: Iterable[ModelConfig],
+    available: Mapping[str, set[int]],
+    present: Mapping[str, Mapping[str, int]],
+    *,
+    new_anywhere: bool,
 ) -> dict[str, dict[str, int]]:
     """The label map that a configuration asks for (server_core.cc, UpdateModelVersionLabelMap).
 
     Args:
         models: the configuration.
         available: versions that are AVAILABLE, by model.
-        present: the map that is in force; labels in it may stay on a version that is not available.
+        present: the map that is in force.
+        new_anywhere: ``--allow_version_labels_for_unavailable_models``: a label that is new, or stays where it is, may
+            name a version that is not available; one that moves may not.
 
     Raises:
         Failed: FAILED_PRECONDITION; the map as a whole is refused.
     """
     for model in models:
         for label, version in model.labels.items():
-            stays = present.get(model.name, {}).get(label) == version
-            if version not in available.get(model.name, set()) and not stays:
+            moves = present.get(model.name, {}).get(label, version) != version
+            if version not in available.get(model.name, set()) and (moves or not new_anywhere):
                 raise Failed(
                     "FAILED_PRECONDITION",
                     f"Request to assign label to version {version} of model {model.name}, "

@@ -10,7 +10,7 @@ from typing import Final
 # What the original has and this server takes without doing anything (model_servers/main.cc).
 ACCEPTED: Final = frozenset(
     {
-        "allow_version_labels_for_unavailable_models", "batching_parameters_file", "enable_batching",
+        "batching_parameters_file", "enable_batching",
         "enable_grpc_healthcheck_service", "enable_model_warmup", "enable_per_model_batching_parameters",
         "enable_profiler", "enable_serialization_as_tensor_content", "enable_signature_method_name_check",
         "flush_filesystem_caches", "grpc_channel_arguments", "grpc_max_threads", "grpc_socket_path",
@@ -49,6 +49,7 @@ class Flags:
         tensorflow_inter_op_parallelism: threads between operations.
         rest_api_num_threads: threads that run models for REST; 0: 4 a core.
         monitoring_config_file: turns the Prometheus page on.
+        allow_version_labels_for_unavailable_models: a label that is new may name a version that is not there yet.
         version: print versions and end.
         address: own flag: what both ports bind; the original binds every address.
         like_tfs: own flag: behave like the original at its most awkward.
@@ -71,6 +72,7 @@ class Flags:
     tensorflow_inter_op_parallelism: int = 0
     rest_api_num_threads: int = 0
     monitoring_config_file: str = ""
+    allow_version_labels_for_unavailable_models: bool = False
     version: bool = False
     address: str = "0.0.0.0"
     like_tfs: bool = False

@@ -76,7 +76,12 @@ class Reloader:
                 name: {row.version for row in manager.status(name) if row.state == State.AVAILABLE}
                 for name in manager.models()
             }
-            self._core.labels = config.check_labels(models, available, self._core.labels)
+            self._core.labels = config.check_labels(
+                models,
+                available,
+                self._core.labels,
+                new_anywhere=self._flags.allow_version_labels_for_unavailable_models,
+            )
             new = {model.name for model in models} - {model.name for model in self._models}
             self._models = models
             manager.aspire({name: {} for name in manager.models() - {model.name for model in models}})
