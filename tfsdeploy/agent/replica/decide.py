@@ -174,8 +174,9 @@ def _forget(now: Moment) -> Memory:
 def _learn(now: Moment) -> Memory:
     """What the server's rows say, with what is remembered of each version."""
     memory = now.memory
-    # A version that left is gone when its END is there, or when the server does not know it any more.
-    departing = frozenset(k for k in memory.departing if (r := now.row(k)) is not None and r.state != "END")
+    # What the server has and models.config does not list is on its way out, until its END is there.
+    there = {(m, row.version) for m, of_model in (now.rows or {}).items() for row in of_model if row.state != "END"}
+    departing = frozenset(there - memory.listed.keys())
     stale = frozenset(k for k in memory.stale - now.overdue if (r := now.row(k)) is not None and r.state == "END")
     proven, failed, deaths = dict(memory.proven), dict(memory.failed), dict(memory.deaths)
     for key, digest in memory.listed.items():
@@ -199,35 +200,30 @@ def _for_this_server(now: Moment) -> set[Key]:
         for key in memory.listed
         if key not in memory.failed and (now.keeps(key) or (now.serves(key) and key not in now.drained))
     }
-    loading = {key for key in stays if not now.serves(key)}
+    loading = {key for key in stays if not now.serves(key) and now.file(key).state != "bad"}
     if loading & memory.deaths.keys():
         return stays  # a suspect is tried alone
-    names = {model for model, _ in memory.listed}
+    names, settled = {model for model, _ in memory.listed}, _settled(now)
     # Adding a name blocks TF Serving's configuration thread until the name has a version, so names come one by one.
-    settled = all(_settled(now, name) for name in {model for model, _ in stays})
+    free = {model for model, _ in stays} <= settled
     added: set[Key] = set()
     for key in sorted(now.wanted, key=lambda key: (key in memory.deaths, key)):
         if key in memory.listed or key in memory.departing or not now.presentable(key):
             continue
         if key in memory.deaths and (loading or added):
             break
-        if key[0] not in names:
-            if not settled:
-                continue
-            # One version brings a name in; its others follow when it has settled.
-            settled = False
+        # One version brings a name in; its others follow when it has settled.
+        if not (key[0] in settled if key[0] in names else free):
+            continue
+        free = free and key[0] in names
         added.add(key)
-        if key in memory.deaths:
-            break
     return stays | added
 
 
-def _settled(now: Moment, name: str) -> bool:
-    """Whether the server has come to an end with at least one version of a name that was added."""
-    rows = [
-        row for key in now.memory.listed if key[0] == name and key not in now.memory.stale and (row := now.row(key))
-    ]
-    return any(row.state in ("AVAILABLE", "END") for row in rows)
+def _settled(now: Moment) -> set[str]:
+    """The listed names of which the server has come to an end with at least one version."""
+    own = {key: row.state for key in now.memory.listed if (row := now.row(key)) and key not in now.memory.stale}
+    return {model for (model, _), state in own.items() if state in ("AVAILABLE", "END")}
 
 
 def _for_the_next_server(now: Moment) -> set[Key]:
