@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.protocol.agents import BEAT_SECONDS, etag
+from tfsdeploy.protocol.agents import BEAT_SECONDS, LEASE_SECONDS, etag
 
-LONGEST_WAIT = 300.0
+LONGEST_WAIT = LEASE_SECONDS / 2
+"""However long a gateway wants to wait, it is heard of again well within its lease."""
 
 GONE = "gone"
 """What a gateway says it applied when it has left: nobody has to wait for it any more."""
@@ -93,7 +94,7 @@ class StatusServer:
         if self._on_poll is not None and "gateway" in query:
             self._on_poll(query["gateway"], query.get("applied", ""))
         known, wait = query.get("etag", ""), _seconds(query.get("wait", "0"))
-        if known != self._etag or wait <= 0:
+        if known != self._etag or not wait > 0:
             return web.Response(body=self._body, content_type="application/json", headers={"ETag": self._etag})
         response = web.StreamResponse()
         response.content_type = "application/json"
