@@ -71,6 +71,8 @@ def own(mode: str, samples: Path, tmp_path: Path) -> Iterator[Callable[..., Live
 
     def make(name: str = "own", home: Path | None = None) -> LiveFleet:
         fleet = LiveFleet(tmp_path / name, home or tmp_path / "home", mode, samples, name=name)
+        fleet.spec["models"] = {"m": {}}
+        fleet.write()
         made.append(fleet)
         return fleet
 

@@ -93,7 +93,7 @@ def stream(
     running = Background(Stream(fleet.rest, fleet.grpc, asks, rate))
     begun = time.monotonic()
     with running:
-        _wait(lambda: running.tally.seconds, "the first answers")
+        _wait(lambda: running.tally.seconds or running.tally.failed, "the first answers")
         yield requests
         _wait(lambda: time.monotonic() - begun >= seconds, "the end of the stream", limit=seconds + 5)
     requests.tally = running.tally

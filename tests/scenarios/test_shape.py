@@ -81,7 +81,7 @@ def test_one_bad_model_among_ten_and_every_replica_restarted(fleet: LiveFleet, m
         fleet.spec["models"][name] = {}
     fleet.push(f"{model}_bad", 1, "broken")
     fleet.spec["models"][f"{model}_bad"] = {}
-    fleet.up("--timeout", "60", code=None)
+    fleet.up("--timeout", "15", code=None)
     eventually(lambda: all(fleet.effective(name, {1: 100}) for name in good), "the good ones")
     with stream(fleet, {name: {1} for name in good[:3]}) as requests:
         for server in fleet.servers():
@@ -103,8 +103,8 @@ def test_two_fleets_side_by_side(own: Callable[..., LiveFleet]) -> None:
     for fleet in (one, two):
         fleet.spec["serving"] |= {"replicas": 1, "minAvailable": 1}
         fleet.spec["gateway"]["replicas"] = 1
-        fleet.serve("warm", 1)
-    with stream(one, {"warm": {1}}) as requests:
+        fleet.serve("m", 1)
+    with stream(one, {"m": {1}}) as requests:
         two.run("down", "--yes")
     requests.check()
 
@@ -115,10 +115,10 @@ def test_single_replica_rolls_without_a_drop(own: Callable[..., LiveFleet]) -> N
     fleet.spec["serving"] |= {"replicas": 1, "minAvailable": 1}
     fleet.spec["gateway"]["replicas"] = 1
     fleet.serve("m", 1, 2)
-    with stream(fleet, {"warm": {1, 2}}) as requests:
+    with stream(fleet, {"m": {1, 2}}) as requests:
         fleet.spec["serving"]["flags"] = {"rest_api_timeout_in_ms": 20000}
         fleet.up()
-        fleet.promote("warm", 2)
+        fleet.promote("m", 2)
         fleet.spec["gateway"]["maxRequestBytes"] = 32 * 1024 * 1024
         fleet.up()
     requests.check()
