@@ -1,0 +1,173 @@
+"""What is known of versions' files: in a real store, looked at in threads, again when it was wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tfsdeploy.agent.replica import files as looked
+from tfsdeploy.agent.replica.decide import Files
+from tfsdeploy.agent.replica.files import VersionFiles
+from tfsdeploy.agent.replica.memory import Key
+from tfsdeploy.store.store import FileStore
+from tfsdeploy.store.verify import VerifiedCache
+
+ONE: Key = ("m", 1)
+
+
+@pytest.fixture
+def store(tmp_path: Path, samples: Path) -> FileStore:
+    """A store with one version."""
+    made = FileStore(tmp_path / "models")
+    made.publish("m", samples / "constant-1", 1)
+    return made
+
+
+async def settled(files: VersionFiles, wanted: dict[Key, str | None], check: Callable[[Files], bool]) -> Files:
+    """What is known of the first wanted version once it is what the check asks for."""
+    async with asyncio.timeout(20):
+        while not check(found := files.known().get(next(iter(wanted)), Files("unknown"))):
+            files.want(wanted)
+            await asyncio.sleep(0.005)
+    return found
+
+
+def look(
+    store: FileStore, test: Callable[[VersionFiles], Awaitable[None]], changed: Callable[[], None] = lambda: None
+) -> None:
+    """Run a test on what looks at a store."""
+
+    async def run() -> None:
+        files = VersionFiles(store, VerifiedCache(store.root.with_name("verified.json")), changed, lambda seconds: None)
+        try:
+            await test(files)
+        finally:
+            files.close()
+
+    asyncio.run(run())
+
+
+def known(found: Files) -> bool:
+    return found.state not in ("unknown", "verifying")
+
+
+def test_true_bytes_are_present_with_their_digest(store: FileStore) -> None:
+    record = store.record(*ONE)
+
+    async def test(files: VersionFiles) -> None:
+        for digest in (None, record.digest):
+            found = await settled(files, {ONE: digest}, known)
+            assert (found.state, found.digest, found.total) == ("present", record.digest, record.bytes)
+
+    look(store, test)
+
+
+def remove_the_record(path: Path) -> None:
+    (path / "tfsdeploy.json").unlink()
+
+
+def remove_a_file(path: Path) -> None:
+    (path / "saved_model.pb").unlink()
+
+
+def remove_everything(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+def write_nonsense(path: Path) -> None:
+    os.chmod(path / "tfsdeploy.json", 0o644)
+    (path / "tfsdeploy.json").write_text(json.dumps({"apiVersion": "other"}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (remove_the_record, "m/1: the store has a folder without a commit record under this number"),
+        (remove_a_file, "m/1: saved_model.pb is missing"),
+        (remove_everything, "m/1: the store has nothing under this number"),
+        (write_nonsense, "m/1: apiVersion is 'other'"),
+    ],
+)
+def test_what_is_wrong_is_told_and_looked_at_again(
+    store: FileStore, tmp_path: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    path = store.version_path(*ONE)
+    shutil.copytree(path, tmp_path / "good")
+    harm(path)
+
+    async def test(files: VersionFiles) -> None:
+        found = await settled(files, {ONE: None}, known)
+        assert found.state == "bad"
+        assert found.error.startswith(said)
+        shutil.rmtree(path, ignore_errors=True)
+        (tmp_path / "good").rename(path)
+        await settled(files, {ONE: None}, lambda found: found.state == "present")
+
+    look(store, test)
+
+
+def test_another_digest_than_the_release_names(store: FileStore) -> None:
+    async def test(files: VersionFiles) -> None:
+        found = await settled(files, {ONE: "sha256:other"}, known)
+        assert (found.state, "the release names sha256:other" in found.error) == ("bad", True)
+        files.want({ONE: None})
+        assert files.known()[ONE].state == "unknown", "what was said of another digest is over at once"
+
+    look(store, test)
+
+
+def test_a_store_that_is_away_says_nothing_of_its_versions(store: FileStore) -> None:
+    store.root.rename(store.root.with_name("away"))
+
+    async def test(files: VersionFiles) -> None:
+        assert (await settled(files, {ONE: None}, known)).state == "away"
+        store.root.with_name("away").rename(store.root)
+        await settled(files, {ONE: None}, lambda found: found.state == "present")
+
+    look(store, test)
+
+
+def test_looking_again_finds_what_changed_and_keeps_what_was_known_until_then(store: FileStore) -> None:
+    async def test(files: VersionFiles) -> None:
+        await settled(files, {ONE: None}, known)
+        remove_a_file(store.version_path(*ONE))
+        files.look_again()
+        assert files.known()[ONE].state == "present"
+        await settled(files, {ONE: None}, lambda found: found.state == "bad")
+
+    look(store, test)
+
+
+def test_one_bad_version_does_not_keep_others_waiting(store: FileStore, samples: Path) -> None:
+    store.publish("m", samples / "constant-2", 2)
+    remove_a_file(store.version_path(*ONE))
+
+    async def test(files: VersionFiles) -> None:
+        await settled(files, {("m", 2): None, ONE: None}, known)
+        assert files.complete() or files.known()[ONE].state == "unknown"
+
+    look(store, test)
+
+
+def test_progress_is_told_while_bytes_are_read(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked, "PROGRESS_SECONDS", 0.0)
+    heard: list[Files] = []
+
+    async def test(files: VersionFiles) -> None:
+        changed.append(files)
+        await settled(files, {ONE: None}, known)
+
+    changed: list[VersionFiles] = []
+    look(store, test, lambda: heard.extend(changed[0].known().values()))
+    total = store.record(*ONE).bytes
+    assert [(one.state, one.total) for one in heard[:-1]] == [("verifying", total)] * (len(heard) - 1)
+    assert len(heard) > 1
+    assert heard[-1].state == "present"
