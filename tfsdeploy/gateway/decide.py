@@ -43,9 +43,7 @@ def decide(
         previous: the models of the decision before, of the same life (uid) of the fleet.
         min_available: how many members open the barrier of a rollback; at least one, at most as many as there are.
     """
-    members = {
-        name: status for name, status in sorted(statuses.items()) if status is not None and not status.leaving
-    }
+    members = {name: status for name, status in sorted(statuses.items()) if status is not None and not status.leaving}
     models = {
         name: _effective(name, model, previous.get(name), members, release.generation, min_available)
         for name, model in release.models.items()

@@ -13,6 +13,7 @@ from tfsdeploy.gateway.admin import VERSION_STATISTIC
 ANSWER_SECONDS = 5.0
 """Envoy answers from its main thread in milliseconds; loading thousands of clusters takes a second."""
 
+
 class NotRunning(Exception):
     """Nobody listens: an Envoy that is started after this reads every file as it stands now."""
 

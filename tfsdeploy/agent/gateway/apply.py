@@ -1,7 +1,7 @@
 """Move Envoy from one table to the next, in the order in which no request meets a route without its cluster.
 
-    clusters of both ──> acknowledged ──> routes ──> acknowledged ──> a pause ──> the new clusters alone
-    └───────────────────────── switch ──────────────────────────┘               └────────── tidy ──────┘
+clusters of both ──> acknowledged ──> routes ──> acknowledged ──> a pause ──> the new clusters alone
+└───────────────────────── switch ──────────────────────────┘               └────────── tidy ──────┘
 """
 
 from __future__ import annotations
