@@ -15,10 +15,11 @@ MAX_INT64 = 2**63 - 1
 
 Action = Literal["predict", "classify", "regress", "status", "metadata"]
 
-# model_servers/http_rest_api_util.cc; the path is matched whole, query string included.
+# model_servers/http_rest_api_util.cc; the path is matched whole, query string included. Letters match in any case, but
+# the words for an action are then compared exactly.
 _MODEL = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_INFERENCE = re.compile(_MODEL + r":(?P<action>predict|classify|regress)\Z")
-_STATUS = re.compile(_MODEL + r"(?P<metadata>/metadata)?\Z")
+_INFERENCE = re.compile(_MODEL + r":(?P<action>(?-i:predict|classify|regress))\Z", re.IGNORECASE)
+_STATUS = re.compile(_MODEL + r"(?P<metadata>/metadata)?\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ def parse(method: str, path: str) -> Request:
     if method == "POST" and (match := _INFERENCE.match(path)):
         action: Action = match["action"]  # type: ignore[assignment]
     elif method == "GET" and (match := _STATUS.match(path)):
-        action = "metadata" if match["metadata"] else "status"
-    elif method == "GET" and path == "/v1/models":
+        action = "metadata" if match["metadata"] == "/metadata" else "status"
+    elif method == "GET" and path.lower() == "/v1/models":
         raise Failed("INVALID_ARGUMENT", "Missing model name in request.")
     else:
         raise Failed("INVALID_ARGUMENT", f"Malformed request: {method} {path}")

@@ -37,17 +37,19 @@ class Core:
 
     def __init__(self, manager: Manager[SavedModel]) -> None:
         self.manager = manager
-        self.labels: Mapping[str, Mapping[str, int]] = {}
+        self.labels: Mapping[str, Mapping[str, int]] | None = None
         self.reload: Callable[[tuple[ModelConfig, ...]], None] = lambda models: None
 
     def version_of(self, model_name: str, version: int | None, label: str | None) -> int | None:
         """The version that a request means; None: whichever is the highest.
 
         Raises:
-            Failed: the label is not known.
+            Failed: the label is not known, or no configuration was applied yet.
         """
         if label is None:
             return version
+        if self.labels is None:
+            raise Failed("UNAVAILABLE", f"Model labels does not init yet.{label}")
         labels = self.labels.get(model_name, {})
         if label not in labels:
             raise Failed("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
@@ -60,6 +62,7 @@ class Core:
         signature: str,
         inputs_of: Callable[[Call], Mapping[str, Array]],
         unknown: Callable[[str], Failed],
+        timeout_ms: int = 0,
     ) -> Answer:
         """Run a signature of a version.
 
@@ -69,6 +72,7 @@ class Core:
             signature: its name.
             inputs_of: makes the input arrays when the signature is known.
             unknown: the failure for a signature that is not there; REST and gRPC word it differently.
+            timeout_ms: for the run; 0: no limit.
 
         Raises:
             Failed: in the words of TF Serving or TensorFlow.
@@ -76,9 +80,7 @@ class Core:
         with self.manager.handle(model_name, version) as (found, model):
             if signature not in model.signatures:
                 raise unknown(signature)
-            if not model.signatures[signature].inputs:
-                raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {signature}")
-            call = model.call(signature)
+            call = model.call(signature, timeout_ms)
             return Answer(found, signature, model.run(call, inputs_of(call)))
 
     def status(self, model_name: str, version: int | None) -> tuple[StatusRow, ...]:
@@ -88,13 +90,10 @@ class Core:
             Failed: NOT_FOUND.
         """
         rows = self.manager.status(model_name)
-        if not rows:
-            raise Failed("NOT_FOUND", f"Could not find any versions of model {model_name}")
-        if version is None:
-            return rows
-        found = tuple(row for row in rows if row.version == version)
+        found = tuple(row for row in rows if version in (None, row.version))
         if not found:
-            raise Failed("NOT_FOUND", f"Could not find version {version} of model {model_name}")
+            which = "any versions" if version is None else f"version {version}"
+            raise Failed("NOT_FOUND", f"Could not find {which} of model {model_name}")
         return found
 
     def signatures(self, model_name: str, version: int | None) -> tuple[int, Mapping[str, Any]]:

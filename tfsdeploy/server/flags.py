@@ -16,7 +16,7 @@ ACCEPTED: Final = frozenset(
         "flush_filesystem_caches", "grpc_channel_arguments", "grpc_max_threads", "grpc_socket_path",
         "mixed_precision", "num_request_iterations_for_warmup", "num_tflite_interpreters_per_pool",
         "num_tflite_pools", "per_process_gpu_memory_fraction", "platform_config_file", "prefer_tflite_model",
-        "remove_unused_fields_from_bundle_metagraph", "rest_api_enable_cors_support", "saved_model_tags",
+        "remove_unused_fields_from_bundle_metagraph", "saved_model_tags",
         "skip_initialize_tpu", "ssl_config_file", "tensorflow_session_config_file", "thread_pool_factory_config_file",
         "use_alts_credentials", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "num_unload_threads",
     }
@@ -48,6 +48,7 @@ class Flags:
         tensorflow_intra_op_parallelism: threads inside an operation.
         tensorflow_inter_op_parallelism: threads between operations.
         rest_api_num_threads: threads that run models for REST; 0: 4 a core.
+        rest_api_enable_cors_support: tell browsers that any page may ask.
         monitoring_config_file: turns the Prometheus page on.
         allow_version_labels_for_unavailable_models: a label that is new may name a version that is not there yet.
         version: print versions and end.
@@ -71,6 +72,7 @@ class Flags:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     rest_api_num_threads: int = 0
+    rest_api_enable_cors_support: bool = False
     monitoring_config_file: str = ""
     allow_version_labels_for_unavailable_models: bool = False
     version: bool = False

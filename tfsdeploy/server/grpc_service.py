@@ -13,6 +13,7 @@ from tfsdeploy.protocol.model_config import ModelConfig
 from tfsdeploy.protocol.status import Failed, grpc_message, grpc_number
 from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Array, Core
+from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 PREDICTION = "/tensorflow.serving.PredictionService/"
 MODEL = "/tensorflow.serving.ModelService/"
 HEALTH = "/grpc.health.v1.Health/"
-HEALTHY_NAMES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+HEALTHY_NAMES = ("", "PredictionService", "ModelService")  # short, as the original registers them
 SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}, grpc/health/v1/health.proto
 
 UNLIMITED = [
@@ -63,19 +64,23 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         return self._handlers.get(handler_call_details.method)
 
     def _predict(self, body: bytes) -> bytes:
-        import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
+
+        from tfsdeploy.server import proto_tensor
 
         request = predict_pb2.PredictRequest.FromString(body)
         spec = request.model_spec
         begun, code = time.perf_counter(), "OK"
+
+        def inputs_of(call: Call) -> dict[str, Array]:
+            arrays = proto_tensor.inputs_of(request.inputs, call)
+            proto_tensor.filtered(list(request.output_filter), list(call.outputs))
+            return arrays
+
         try:
-            version = self._version_of(spec)
+            version = self._version_of(request)
             name = spec.signature_name or "serving_default"
-            answer = self._core.predict(
-                spec.name, version, name, lambda call: _inputs_of(request.inputs, call), _unknown_signature
-            )
-            wanted = _wanted(list(request.output_filter), list(answer.outputs))
+            answer = self._core.predict(spec.name, version, name, inputs_of, _unknown_signature)
         except Failed as failed:
             code = failed.code
             raise
@@ -85,9 +90,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         response.model_spec.name = spec.name
         response.model_spec.version.value = answer.version
         response.model_spec.signature_name = answer.signature
-        for alias in wanted:
-            tensor = tf.make_tensor_proto(answer.outputs[alias])
-            response.outputs[alias].CopyFrom(_typed(tensor, answer.outputs[alias]))
+        for alias in list(request.output_filter) or answer.outputs:
+            response.outputs[alias].CopyFrom(proto_tensor.tensor_of(answer.outputs[alias]))
         return bytes(response.SerializeToString())
 
     def _metadata(self, body: bytes) -> bytes:
@@ -99,7 +103,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         for field in request.metadata_field:
             if field != "signature_def":
                 raise Failed("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
-        version, signatures = self._core.signatures(request.model_spec.name, self._version_of(request.model_spec))
+        version, signatures = self._core.signatures(request.model_spec.name, self._version_of(request))
         response = messages.GetModelMetadataResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
@@ -113,7 +117,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         from tensorflow_serving.apis import get_model_status_pb2 as messages
 
         request = messages.GetModelStatusRequest.FromString(body)
-        spec = request.model_spec
+        spec = _spec_of(request)
         asked = spec.version.value if spec.HasField("version") else None
         response = messages.GetModelStatusResponse()
         for row in self._core.status(spec.name, asked):
@@ -138,7 +142,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         self._core.reload(models)
         return bytes(messages.ReloadConfigResponse(status={}).SerializeToString())
 
-    def _version_of(self, spec: Any) -> int | None:
+    def _version_of(self, request: Any) -> int | None:
+        spec = _spec_of(request)
         if not spec.name:
             raise Failed("INVALID_ARGUMENT", "ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
@@ -159,16 +164,29 @@ def listen(service: Service, address: str, port: int, threads: int) -> grpc.Serv
     return server
 
 
+def _spec_of(request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise Failed("INVALID_ARGUMENT", "Missing ModelSpec")
+    return request.model_spec
+
+
 def _answering(method: Callable[[bytes], bytes]) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     from google.protobuf.message import DecodeError
 
     def answer(body: bytes, context: grpc.ServicerContext) -> bytes:
+        left = context.time_remaining()
+        if left is not None and left <= 0:
+            # Nobody waits for it any more; the model has better things to do.
+            return _abort(context, "DEADLINE_EXCEEDED", "Deadline Exceeded")
         try:
             return method(body)
         except Failed as failed:
             return _abort(context, failed.code, failed.message)
-        except DecodeError as error:
-            return _abort(context, "INVALID_ARGUMENT", f"the request cannot be parsed: {error}")
+        except DecodeError:
+            return _abort(context, "INTERNAL", "")
+        except Exception as error:  # an answer in any case; what it was is for this server's own log
+            say(f"{type(error).__name__} while answering: {error}")
+            return _abort(context, "INTERNAL", f"{type(error).__name__}: {error}")
 
     return answer
 
@@ -189,66 +207,9 @@ def _not_there(method: str) -> Callable[[bytes], bytes]:
 def _health(body: bytes) -> bytes:
     name = body[2:].decode(errors="replace")  # HealthCheckRequest{service}: one field, shorter than 128 bytes
     if name not in HEALTHY_NAMES:
-        raise Failed("NOT_FOUND", "unknown service")
+        raise Failed("NOT_FOUND", "service name unknown")
     return SERVING
 
 
 def _unknown_signature(name: str) -> Failed:
     return Failed("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
-
-
-def _inputs_of(tensors: Mapping[str, Any], call: Call) -> dict[str, Array]:
-    import tensorflow as tf
-
-    wanted, sent = {i.alias for i in call.inputs}, set(tensors)
-    if len(wanted) != len(sent):
-        raise Failed(
-            "INVALID_ARGUMENT",
-            f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{','.join(sorted(sent))}}}) != "
-            f"len({{{','.join(sorted(wanted))}}}). Sent extra: {{{','.join(sorted(sent - wanted))}}}. "
-            f"Missing but required: {{{','.join(sorted(wanted - sent))}}}.",
-        )
-    arrays = {}
-    for given in call.inputs:
-        if given.alias not in tensors:
-            raise Failed(
-                "INVALID_ARGUMENT",
-                f"Signature input alias: {given.alias} not found in request and no default value provided. Inputs "
-                f"expected to be in the request {{{','.join(sorted(sent))}}}, or default input alias set: ",
-            )
-        try:
-            array = tf.make_ndarray(tensors[given.alias])
-        except (TypeError, ValueError) as error:
-            raise Failed("INVALID_ARGUMENT", f"tensor parsing error: {given.alias}") from error
-        if array.dtype != given.dtype:
-            expected, found = (tf.as_dtype(d).name.removesuffix("32") for d in (given.dtype, array.dtype))
-            words = {"float64": "double", "object": "string"}
-            expected, found = words.get(expected, expected), words.get(found, found)
-            raise Failed("INVALID_ARGUMENT", f"Expects arg[0] to be {expected} but {found} is provided")
-        arrays[given.alias] = array
-    return arrays
-
-
-def _wanted(asked: list[str], there: list[str]) -> list[str]:
-    for alias in asked:
-        if alias not in there:
-            raise Failed(
-                "INVALID_ARGUMENT",
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-                f"{{{','.join(sorted(there))}}}.",
-            )
-        if asked.count(alias) > 1:
-            raise Failed("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
-    return asked or there
-
-
-def _typed(tensor: Any, array: Array) -> Any:
-    """Typed value fields instead of tensor content, as the original answers by default."""
-    fields = {"float32": "float_val", "float64": "double_val", "int64": "int64_val", "bool": "bool_val",
-              "uint32": "uint32_val", "uint64": "uint64_val", "int32": "int_val", "int16": "int_val",
-              "int8": "int_val", "uint8": "int_val", "uint16": "int_val"}  # fmt: skip
-    field = fields.get(array.dtype.name)
-    if field is not None and tensor.tensor_content:
-        tensor.ClearField("tensor_content")
-        getattr(tensor, field).extend(array.ravel().tolist())
-    return tensor

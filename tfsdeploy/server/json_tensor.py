@@ -1,45 +1,31 @@
-"""REST bodies: JSON in rows or columns to arrays and back, in TF Serving's words (util/json_tensor.cc)."""
+"""REST predict bodies: rows of instances or columns of inputs to arrays, in words of util/json_tensor.cc."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.json_answer import Array, Format
+from tfsdeploy.server.json_document import shown
 
-Array = np.ndarray[Any, Any]
-Format = Literal["row", "column"]
 Dtypes = Mapping[str, np.dtype[Any]]
 
-_NAMES = {"float32": "float", "float64": "double", "object": "string", "bool": "bool"}
-_FIRST_WINS: Any = lambda pairs: dict(reversed(pairs))  # noqa: E731
+_NAMES = {"float32": "float", "float64": "double", "object": "string", "bool": "bool", "float16": "half"}
+_READ = frozenset(
+    {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "object"}
+)
 
+# The original checks the range of the wide ones alone; the narrow ones wrap.
+_CHECKED = frozenset({"int32", "int64", "uint32", "uint64"})
 
-def parse(body: bytes) -> dict[str, Any]:
-    """A request's JSON object; what follows the first value is ignored, as the original does.
-
-    Raises:
-        Failed: INVALID_ARGUMENT.
-    """
-    text = body.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
-    start = len(text) - len(text.lstrip())
-    if start == len(text):
-        raise _wrong(f"JSON Parse error: The document is empty. at offset: {start}")
-    try:
-        document, _ = json.JSONDecoder(object_pairs_hook=_FIRST_WINS).raw_decode(text, start)
-    except json.JSONDecodeError as error:
-        raise _wrong(f"JSON Parse error: Invalid value. at offset: {error.pos}") from error
-    except RecursionError as error:
-        raise _wrong("JSON Parse error: nested too deeply") from error
-    if not isinstance(document, dict):
-        raise _wrong(f"JSON Value: {_shown(document)} Is not object")
-    return document
+MAX_DIMENSIONS = 64
+"""numpy's limit; TensorFlow's is 254."""
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -47,12 +33,29 @@ def signature_name(document: Mapping[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise _wrong(
-            f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return name or "serving_default"
 
 
-def inputs_of(document: Mapping[str, Any], dtypes: Dtypes) -> tuple[dict[str, Array], Format]:
+def form_of(document: Mapping[str, Any]) -> Format:
+    """Whether a request is in rows or in columns.
+
+    Raises:
+        Failed: INVALID_ARGUMENT: in neither, or in both.
+    """
+    rows, columns = "instances" in document, "inputs" in document
+    if rows and columns:
+        raise _wrong(
+            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+            "keys to exist "
+        )
+    if not rows and not columns:
+        raise _wrong("Missing 'inputs' or 'instances' key")
+    return "row" if rows else "column"
+
+
+def inputs_of(document: Mapping[str, Any], dtypes: Dtypes) -> dict[str, Array]:
     """The input arrays of a predict request.
 
     Args:
@@ -62,56 +65,15 @@ def inputs_of(document: Mapping[str, Any], dtypes: Dtypes) -> tuple[dict[str, Ar
     Raises:
         Failed: INVALID_ARGUMENT or UNIMPLEMENTED.
     """
-    rows, columns = "instances" in document, "inputs" in document
-    if rows and columns:
-        raise _wrong(
-            f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
-            "keys to exist "
-        )
-    if rows:
-        return _rows(document, dtypes), "row"
-    if columns:
-        return _columns(document["inputs"], dtypes), "column"
-    raise _wrong("Missing 'inputs' or 'instances' key")
-
-
-def render(outputs: Mapping[str, Array], form: Format) -> str:
-    """A predict answer.
-
-    Raises:
-        Failed: INVALID_ARGUMENT if outputs of a row answer do not have one row an instance.
-    """
-    if form == "column":
-        values: Any = {name: _plain(name, array) for name, array in outputs.items()}
-        answer = values if len(values) > 1 else next(iter(values.values()))
-        return "{\n" + f'    "outputs": {_column_text(answer, 4)}' + "\n}"
-    sizes = {array.shape[0] if array.ndim else None for array in outputs.values()}
-    if len(sizes) != 1 or None in sizes:
-        name, array = next(iter(sorted(outputs.items())))
-        if None in sizes:
-            raise _wrong(f"Tensor name: {name} has no shape information ")
-        other = next(a for a in outputs.values() if a.shape[0] != array.shape[0])
-        raise _wrong(f"Tensor name: {name} has inconsistent batch size: {other.shape[0]} expecting: {array.shape[0]}")
-    plain = {name: _plain(name, array) for name, array in outputs.items()}
-    if len(plain) == 1:
-        rows = ", ".join(_row_text(value) for value in next(iter(plain.values())))
-        return "{\n" + f'    "predictions": [{rows}\n    ]' + "\n}"
-    count = sizes.pop() or 0
-    lines = [
-        "        {\n"
-        + ",\n".join(f"            {json.dumps(n)}: {_row_text(v[i])}" for n, v in plain.items())
-        + "\n        }"
-        for i in range(count)
-    ]
-    return '{\n    "predictions": [\n' + ",\n".join(lines) + "\n    ]\n}"
+    return _rows(document, dtypes) if form_of(document) == "row" else _columns(document["inputs"], dtypes)
 
 
 def _rows(document: Mapping[str, Any], dtypes: Dtypes) -> dict[str, Array]:
     instances = document["instances"]
     if not isinstance(instances, list):
-        raise _wrong(f"JSON Value: {_shown(document)} Expecting 'instances' to be an list/array")
+        raise _wrong(f"JSON Value: {shown(document)} Expecting 'instances' to be an list/array")
     if not instances:
-        raise _wrong(f"JSON Value: {_shown(document)} No values in 'instances' array")
+        raise _wrong(f"JSON Value: {shown(document)} No values in 'instances' array")
     objects = [_is_object(item) for item in instances]
     if True in objects and False in objects:
         at = objects.index(not objects[0])
@@ -139,27 +101,30 @@ def _row_objects(instances: list[dict[str, Any]], dtypes: Dtypes) -> dict[str, A
         if item.keys() != dtypes.keys():
             expected = ",".join(sorted(dtypes))
             raise _wrong(
-                f"Failed to process element: {at} of 'instances' list. JSON object: {_shown(item)} "
+                f"Failed to process element: {at} of 'instances' list. JSON object: {shown(item)} "
                 f"keys must be equal to: {expected}"
             )
     return {alias: _stacked([item[alias] for item in instances], dtype, alias) for alias, dtype in dtypes.items()}
 
 
-def _stacked(items: Sequence[Any], dtype: np.dtype[Any], key: str) -> Array:
-    arrays: list[Array] = []
-    for at, item in enumerate(items):
-        try:
-            array = _array(item, dtype)
-            if arrays and array.shape != arrays[0].shape:
-                raise _wrong(_shape_difference(arrays[0].shape, array.shape))
-        except Failed as error:
-            named = f" key: {key}" if key else ""
-            raise Failed(
-                error.code,
-                f"Failed to process element: {at}{named} of 'instances' list. Error: {error.code}: {error.message}",
-            ) from error
-        arrays.append(array)
-    return np.stack(arrays)
+def _stacked(items: list[Any], dtype: np.dtype[Any], key: str) -> Array:
+    """All instances of one input; one by one only to find out which one is wrong."""
+    try:
+        return _array(items, dtype)
+    except Failed:
+        shapes: list[tuple[int, ...]] = []
+        for at, item in enumerate(items):
+            try:
+                shapes.append(_array(item, dtype).shape)
+                if shapes[-1] != shapes[0]:
+                    raise _wrong(_shape_difference(shapes[0], shapes[-1])) from None
+            except Failed as error:
+                named = f" key: {key}" if key else ""
+                # In rows the original answers 400 whatever the reason is.
+                raise _wrong(
+                    f"Failed to process element: {at}{named} of 'instances' list. Error: {error.code}: {error.message}"
+                ) from error
+        raise
 
 
 def _shape_difference(expected: tuple[int, ...], found: tuple[int, ...]) -> str:
@@ -169,7 +134,7 @@ def _shape_difference(expected: tuple[int, ...], found: tuple[int, ...]) -> str:
 
 
 def _columns(inputs: Any, dtypes: Dtypes) -> dict[str, Array]:
-    if _is_object(inputs) and not (len(dtypes) == 1 and "b64" in inputs):
+    if _is_object(inputs):
         for alias in dtypes:
             if alias not in inputs:
                 raise _wrong(f"Missing named input: {alias} in 'inputs' object.")
@@ -191,139 +156,85 @@ def _array(value: Any, dtype: np.dtype[Any]) -> Array:
         if not probe:
             break
         probe = probe[0]
+    if len(shape) > MAX_DIMENSIONS:
+        raise _wrong(f"this server's tensors have at most {MAX_DIMENSIONS} dimensions; got: {len(shape)}")
     flat: list[Any] = []
-    _collect(value, tuple(shape), dtype, flat)
+    _collect(value, shape, 0, dtype, flat)
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype.kind == "O":
             filled = np.empty(len(flat), dtype=object)
             filled[:] = flat
             return filled.reshape(shape)
-        return np.array(flat).astype(dtype).reshape(shape) if flat else np.zeros(shape, dtype)
+        # By way of the wide type, so that narrow ones wrap instead of being refused.
+        wide = np.dtype(np.uint64) if dtype.kind == "u" and dtype.itemsize == 8 else None
+        return np.array(flat, wide).astype(dtype).reshape(shape) if flat else np.zeros(shape, dtype)
 
 
-def _collect(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], flat: list[Any]) -> None:
+def _collect(value: Any, shape: Sequence[int], level: int, dtype: np.dtype[Any], flat: list[Any]) -> None:
     if not isinstance(value, list):
-        if shape:
-            raise _wrong(f"Expecting shape {_shape(shape)} but got: []")
+        if level < len(shape):
+            raise _wrong(
+                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {len(shape)}"
+            )
         flat.append(_element(value, dtype))
         return
-    if not shape:
-        raise _wrong(f"Encountered list at unexpected size: {len(value)} level: 0 expected size: 0")
-    if len(value) != shape[0]:
-        raise _wrong(f"Expecting tensor size: {shape[0]} but got: {len(value)}")
+    if level == len(shape):
+        raise _wrong(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise _wrong(f"Expecting tensor size: {shape[level]} but got: {len(value)}")
+    if level == len(shape) - 1 and _all_floats(value, dtype):
+        flat += value
+        return
     for inner in value:
-        _collect(inner, shape[1:], dtype, flat)
+        _collect(inner, shape, level + 1, dtype, flat)
+
+
+def _all_floats(values: list[Any], dtype: np.dtype[Any]) -> bool:
+    """The common case, quickly: numbers for a tensor of numbers that need no further look."""
+    return dtype.name in ("float32", "float64") and {float, int}.issuperset(map(type, values))
 
 
 def _element(value: Any, dtype: np.dtype[Any]) -> Any:
-    kind = dtype.kind
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "f" and number:
-        return float(value)
-    if kind in "iu" and number and isinstance(value, int):
-        if (kind == "i" and dtype.itemsize >= 4) or (kind == "u" and dtype.itemsize >= 4):
-            limits = np.iinfo(dtype)
-            if not int(limits.min) <= value <= int(limits.max):
-                raise _wrong(_type_words(value, dtype))
+    name, kind = dtype.name, dtype.kind
+    if name not in _READ:
+        raise Failed("UNIMPLEMENTED", f"Conversion of JSON Value: {shown(value)} to type: {_NAMES.get(name, name)}")
+    if isinstance(value, bool):
+        if kind == "b":
+            return value
+    elif isinstance(value, int):
+        if kind == "f":
+            return float(value)
+        if kind in "iu" and (name not in _CHECKED or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
+            return value
+    elif isinstance(value, float) and kind == "f":
         return value
-    if kind == "b" and isinstance(value, bool):
-        return value
-    if dtype.kind == "O" and isinstance(value, str):
+    elif isinstance(value, str) and kind == "O":
         return value.encode("utf-8", errors="surrogateescape")
-    if dtype.kind == "O" and isinstance(value, dict) and value.keys() == {"b64"}:
-        return _decoded(value["b64"])
-    if kind not in "fiub" and dtype.kind != "O":
-        raise Failed("UNIMPLEMENTED", f"Conversion of JSON Value: {_shown(value)} to type: {dtype.name}")
+    elif isinstance(value, dict) and kind == "O":
+        return _decoded(value)
     raise _wrong(_type_words(value, dtype))
 
 
-def _decoded(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise _wrong(f"JSON Value: {_shown({'b64': text})} not formatted correctly for base64 data")
+def _decoded(value: dict[str, Any]) -> bytes:
+    text = value.get("b64")
+    if len(value) != 1 or not isinstance(text, str):
+        raise _wrong(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
+    text = "".join(text.split())
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(f"Unable to base64 decode: {text}") from error
+        raise _wrong("Unable to base64 decode") from error
 
 
 def _type_words(value: Any, dtype: np.dtype[Any]) -> str:
     kinds: tuple[tuple[type, str], ...] = ((str, "String"), (dict, "Object"), (list, "Array"), (type(None), "Null"))
     found = ("True" if value else "False") if isinstance(value, bool) else "Number"
     found = next((name for kind, name in kinds if isinstance(value, kind)), found)
-    return f"JSON Value: {_shown(value)} Type: {found} is not of expected type: {_NAMES.get(dtype.name, dtype.name)}"
+    return f"JSON Value: {shown(value)} Type: {found} is not of expected type: {_NAMES.get(dtype.name, dtype.name)}"
 
 
-def _plain(name: str, array: Array) -> Any:
-    """An output as nested lists; strings of an alias that ends with ``_bytes`` as base64."""
-    if array.dtype.kind == "O":
-        binary = name.endswith("_bytes")
-        flat = [_string(value, binary) for value in array.ravel()]
-        plain = np.empty(len(flat), dtype=object)
-        plain[:] = flat
-        return plain.reshape(array.shape).tolist()
-    if array.dtype.kind == "f":
-        flat_text = [_Number(_float_text(value)) for value in array.ravel()]
-        numbers = np.empty(len(flat_text), dtype=object)
-        numbers[:] = flat_text
-        return numbers.reshape(array.shape).tolist()
-    return array.tolist()
-
-
-class _Number(str):
-    """A number as it is to be written."""
-
-    __slots__ = ()
-
-
-def _float_text(value: Any) -> str:
-    """Six digits if they are the number, else as many as it needs; whole numbers get ``.0`` (util/json_tensor.cc)."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    kind = type(value)
-    short = f"{value:.6g}"
-    text = short if kind(short) == value else f"{value:.{9 if value.dtype.itemsize <= 4 else 17}g}"
-    return text if any(mark in text for mark in ".en") else text + ".0"
-
-
-def _string(value: Any, binary: bool) -> Any:
-    raw = value if isinstance(value, bytes) else str(value).encode()
-    return {"b64": base64.b64encode(raw).decode()} if binary else raw.decode("utf-8", errors="surrogateescape")
-
-
-def _row_text(value: Any) -> str:
-    if isinstance(value, _Number):
-        return str(value)
-    if isinstance(value, list):
-        return "[" + ", ".join(_row_text(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _column_text(value: Any, indent: int) -> str:
-    if isinstance(value, _Number):
-        return str(value)
-    inner = " " * (indent + 4)
-    if isinstance(value, list) and value:
-        return "[\n" + ",\n".join(inner + _column_text(v, indent + 4) for v in value) + "\n" + " " * indent + "]"
-    if isinstance(value, dict) and value:
-        items = (f"{inner}{json.dumps(key)}: {_column_text(item, indent + 4)}" for key, item in value.items())
-        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _shown(value: Any, indent: int = 0) -> str:
-    """A value as the original repeats it: objects over several lines, arrays in one."""
-    if isinstance(value, dict) and value:
-        inner = " " * (indent + 4)
-        items = (f"{inner}{json.dumps(key, ensure_ascii=False)}: {_shown(v, indent + 4)}" for key, v in value.items())
-        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_shown(item, indent) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
+def _shape(shape: Sequence[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 

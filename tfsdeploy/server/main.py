@@ -29,6 +29,8 @@ FAILED = 255  # exit(-1)
 
 BODY_BYTES = 2**31 - 1
 
+LINE_BYTES = 2**20  # aiohttp's own 8 KiB refuse what the original answers
+
 OWN_LOAD_THREADS = 4
 
 USAGE = """usage: tfsdeploy-model-server --port=8500 --rest_api_port=8501 --model_config_file=models.config
@@ -105,7 +107,9 @@ class Server:
             retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
         )
         self._core = Core(self._manager)
-        self._rest = Rest(self._core, self._metrics)
+        self._rest = Rest(
+            self._core, self._metrics, flags.rest_api_timeout_in_ms, cors=flags.rest_api_enable_cors_support
+        )
         self._reloader = Reloader(self._core, flags)
         self._workers = ThreadPoolExecutor(flags.request_threads, thread_name_prefix="rest")
 
@@ -161,7 +165,15 @@ class Server:
             return None
         application = web.Application(client_max_size=BODY_BYTES)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=flags.drain_seconds)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            shutdown_timeout=flags.drain_seconds,
+            # Bodies are inflated by the core, which knows the original's words for broken ones.
+            auto_decompress=False,
+            max_line_size=LINE_BYTES,
+            max_field_size=LINE_BYTES,
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, flags.address, flags.rest_api_port, backlog=1024).start()
@@ -176,15 +188,14 @@ class Server:
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.read() if request.can_read_body else b""
-        path, encoding = request.raw_path, request.headers.get("Content-Encoding", "")
+        asked = (request.method, request.raw_path, request.headers, body)
         if request.method == "POST":
             # Models run in threads, so that status stays answerable while they do.
-            loop = asyncio.get_running_loop()
-            reply = await loop.run_in_executor(self._workers, self._rest.handle, "POST", path, body, encoding)
+            reply = await asyncio.get_running_loop().run_in_executor(self._workers, self._rest.handle, *asked)
         else:
-            reply = self._rest.handle(request.method, path)
+            reply = self._rest.handle(*asked)
         raw = reply.body.encode("utf-8", errors="surrogateescape")
-        response = web.Response(status=reply.code, body=raw)
+        response = web.Response(status=reply.code, body=raw, headers=reply.headers)
         response.headers["Content-Type"] = reply.content_type
         return response
 
@@ -193,11 +204,13 @@ class Server:
 
         flags = self._flags
         parallelism = flags.tensorflow_session_parallelism
-        return SavedModel(
+        model = SavedModel(
             path,
             intra=flags.tensorflow_intra_op_parallelism or parallelism,
             inter=flags.tensorflow_inter_op_parallelism or parallelism,
         )
+        model.prepare(flags.rest_api_timeout_in_ms)
+        return model
 
 
 def _import_tensorflow() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from tfsdeploy.server.flags import say
 
@@ -14,17 +15,24 @@ from tfsdeploy.server.flags import say
 BOUNDS: Final = tuple(10 * 1.8**power for power in range(33))
 
 
+PATH: Final = "/monitoring/prometheus/metrics"
+
+_ENABLE: Final = re.compile(r"\benable\s*:\s*(?:true|t|1)\b")
+_PATH: Final = re.compile(r"\bpath\s*:\s*[\"']([^\"']*)[\"']")
+
+
 class Metrics:
     """Counts requests.
 
     Args:
         config_file: ``--monitoring_config_file``; empty: no page.
+
+    Attributes:
+        path: of the page; empty: there is none.
     """
 
-    PATH: ClassVar[str] = "/monitoring/prometheus/metrics"
-
     def __init__(self, config_file: str = "") -> None:
-        self.enabled = _enabled(config_file)
+        self.path = _path(config_file) if config_file else ""
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
         self._latency: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0] * (len(BOUNDS) + 1))
@@ -58,14 +66,17 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _enabled(config_file: str) -> bool:
-    if not config_file:
-        return False
+def _path(config_file: str) -> str:
+    """The page's path by a MonitoringConfig in text format (config/monitoring_config.proto)."""
     try:
-        return "enable: true" in Path(config_file).read_text().replace("enable:true", "enable: true")
-    except OSError as error:
-        say(f"monitoring config file {config_file} cannot be read: {error.strerror}")
-        return False
+        text = Path(config_file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        # The original goes on without REST then; here only the page is missing.
+        say(f"The monitoring configuration {config_file} cannot be read, so there is no page: {error}")
+        return ""
+    # Its message has these two fields and nothing else; its generated module is in no package.
+    path = _PATH.search(text)
+    return (path[1] if path and path[1] else PATH) if _ENABLE.search(text) else ""
 
 
 def _quoted(text: str) -> str:

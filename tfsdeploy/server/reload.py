@@ -79,7 +79,7 @@ class Reloader:
             self._core.labels = config.check_labels(
                 models,
                 available,
-                self._core.labels,
+                self._core.labels or {},
                 new_anywhere=self._flags.allow_version_labels_for_unavailable_models,
             )
             new = {model.name for model in models} - {model.name for model in self._models}

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import re
 import time
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tfsdeploy.protocol import rest
 from tfsdeploy.protocol.status import Failed, http_code
-from tfsdeploy.server import json_tensor
+from tfsdeploy.server import json_answer, json_document, json_tensor
 from tfsdeploy.server.core import Core
+from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call
 
-NOT_FOUND = (
-    "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"  # libevent's
-)
+METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+INFLATED_BYTES = 100 * 2**20
+
+_AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: HTTP code, body and content type."""
+    """An answer: HTTP code, body, content type and other headers."""
 
     code: int
     body: str
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rest:
@@ -38,59 +48,73 @@ class Rest:
     Args:
         core: the models.
         metrics: counts them.
+        timeout_ms: for one run of a model.
+        cors: tell browsers that any page may ask.
     """
 
-    def __init__(self, core: Core, metrics: Metrics) -> None:
+    def __init__(self, core: Core, metrics: Metrics, timeout_ms: int = 0, *, cors: bool = False) -> None:
         self._core = core
         self._metrics = metrics
+        self._timeout_ms = timeout_ms
+        self._headers = CORS if cors else {}
 
-    def handle(self, method: str, path: str, body: bytes = b"", encoding: str = "") -> Reply:
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
         """Answer one request.
 
         Args:
             method: in capitals.
             path: as it came, query string included: it is part of the match.
-            body: as it came.
-            encoding: the content encoding; ``gzip`` is understood.
+            headers: ``Content-Encoding`` and ``Origin`` matter.
+            body: as it came; inflated here if it is gzip.
         """
-        if path == Metrics.PATH and self._metrics.enabled:
-            return Reply(200, self._metrics.page(), "text/plain")
-        if not path.startswith("/v1/"):
-            return Reply(404, NOT_FOUND, "text/html")
-        try:
-            if method == "OPTIONS":
-                return Reply(200, "")
-            asked = rest.parse(method, path)
-            version = (
-                self._core.version_of(asked.model, asked.version, asked.label) if asked.action != "status" else None
-            )
-            match asked.action:
-                case "predict":
-                    return self._predict(asked.model, version, _inflated(body) if encoding == "gzip" else body)
-                case "status":
-                    return Reply(200, rest.render_model_status(self._core.status(asked.model, asked.version)))
-                case "metadata":
-                    return Reply(200, self._metadata(asked.model, version))
-                case action:
-                    raise Failed("UNIMPLEMENTED", f"{action} is not there yet in this server; predict is")
-        except Failed as failed:
-            return Reply(http_code(failed.code), rest.error_body(failed.message))
+        path = _AUTHORITY.sub("", path, count=1)
+        if method not in METHODS:
+            return _page(501, "Not Implemented")
+        if self._metrics.path and path.partition("?")[0] == self._metrics.path:
+            return self._monitoring(path)
+        if not path.lower().startswith("/v1/"):
+            return _page(404, "Not Found")
+        if method == "OPTIONS":
+            asked_by_page = _ORIGIN.match(headers.get("Origin", ""))
+            return Reply(200 if asked_by_page else 400, "", "text/html; charset=ISO-8859-1", self._headers)
+        code, text = self._answered(method, path, headers, body)
+        return Reply(code, text, headers=self._headers)
 
-    def _predict(self, model_name: str, version: int | None, body: bytes) -> Reply:
+    def _answered(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+        try:
+            asked = rest.parse(method, path)
+            if asked.action == "status":
+                return 200, rest.render_model_status(self._core.status(asked.model, asked.version))
+            version = self._core.version_of(asked.model, asked.version, asked.label)
+            if asked.action == "metadata":
+                return 200, self._metadata(asked.model, version)
+            if asked.action != "predict":
+                raise Failed("UNIMPLEMENTED", f"{asked.action} is not there yet in this server; predict is")
+            return 200, self._predict(
+                asked.model, version, _inflated(body) if headers.get("Content-Encoding") == "gzip" else body
+            )
+        except Failed as failed:
+            return http_code(failed.code), rest.error_body(failed.message)
+        except Exception as error:  # an answer in any case; what it was is for this server's own log
+            say(f"{type(error).__name__} while answering {method} {path}: {error}")
+            return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
+
+    def _predict(self, model_name: str, version: int | None, body: bytes) -> str:
         begun = time.perf_counter()
         code = "OK"
         try:
-            document = json_tensor.parse(body)
-            form: json_tensor.Format = "row"
-
-            def inputs_of(call: Call) -> dict[str, json_tensor.Array]:
-                nonlocal form
-                arrays, form = json_tensor.inputs_of(document, {i.alias: i.dtype for i in call.inputs})
-                return arrays
-
+            document = json_document.parse(body)
             signature = json_tensor.signature_name(document)
-            answer = self._core.predict(model_name, version, signature, inputs_of, _unknown_signature)
-            return Reply(200, json_tensor.render(answer.outputs, form))
+
+            def inputs_of(call: Call) -> dict[str, json_answer.Array]:
+                if not call.inputs:
+                    raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {signature}")
+                return json_tensor.inputs_of(document, {given.alias: given.dtype for given in call.inputs})
+
+            answer = self._core.predict(
+                model_name, version, signature, inputs_of, _unknown_signature, timeout_ms=self._timeout_ms
+            )
+            return json_answer.render(answer.outputs, json_tensor.form_of(document))
         except Failed as failed:
             code = failed.code
             raise
@@ -106,10 +130,21 @@ class Rest:
             for name, s in sorted(signatures.items())
         }
         plain = {
-            "model_spec": {"name": model_name, "signature_name": "", "version": str(found)},
+            "model_spec": {"name": model_name, "version": str(found), "signature_name": ""},
             "metadata": {"signature_def": {"signature_def": definitions}},
         }
-        return json.dumps(plain, indent=1) + "\n"
+        return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+
+    def _monitoring(self, path: str) -> Reply:
+        if path != self._metrics.path:
+            return Reply(400, f"Unexpected path: {path}. Should be {self._metrics.path}", "text/plain")
+        return Reply(200, self._metrics.page(), "text/plain")
+
+
+def _page(code: int, reason: str) -> Reply:
+    """An error page as libevent writes it, which the original's HTTP server is made of."""
+    title = f"<TITLE>{code} {reason}</TITLE>"
+    return Reply(code, f"<HTML><HEAD>\n{title}\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n", "text/html")
 
 
 def _unknown_signature(name: str) -> Failed:
@@ -117,7 +152,10 @@ def _unknown_signature(name: str) -> Failed:
 
 
 def _inflated(body: bytes) -> bytes:
+    """The body; empty if it is no single gzip stream or too large, as the original takes it."""
+    stream = zlib.decompressobj(wbits=31)
     try:
-        return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error) as error:
-        raise Failed("INVALID_ARGUMENT", f"the gzip body cannot be read: {error}") from error
+        inflated = stream.decompress(body, INFLATED_BYTES)
+    except zlib.error:
+        return b""
+    return inflated if stream.eof and not stream.unused_data else b""

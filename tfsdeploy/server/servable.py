@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,17 +10,22 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 from tfsdeploy.protocol.status import Failed, code_of
 
 TAGS = ["serve"]
+DEFAULT_SIGNATURE = "serving_default"
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a signature: its alias and numpy dtype (``object`` for strings)."""
+    """One input of a signature: its alias, its tensor's name, and its numpy dtype (``object`` for strings)."""
 
     alias: str
+    tensor: str
     dtype: np.dtype[Any]
 
 
@@ -30,12 +36,14 @@ class Call:
     Attributes:
         inputs: in the order in which `run` takes them.
         outputs: aliases in the order in which `run` gives them.
-        run: arrays in, arrays out.
+        dtypes: of the outputs.
+        run: arrays in; arrays out, but Python and numpy scalars for tensors without dimensions.
     """
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
-    run: Callable[..., list[np.ndarray[Any, Any]]]
+    dtypes: tuple[np.dtype[Any], ...]
+    run: Callable[..., list[Any]]
 
 
 class SavedModel:
@@ -65,45 +73,80 @@ class SavedModel:
         except tf.errors.OpError as error:
             self._session.close()
             raise Failed(code_of(error.error_code), error.message) from error
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
             self._session.close()
             raise Failed("NOT_FOUND" if isinstance(error, OSError) else "INTERNAL", str(error)) from error
         self.signatures: Mapping[str, Any] = dict(meta.signature_def)
-        self._calls: dict[str, Call] = {}
+        self._calls: dict[tuple[str, int], Call] = {}
         self._preparing = threading.Lock()
 
-    def call(self, name: str) -> Call:
-        """A signature's prepared call; ``name`` must be one of `signatures`."""
-        prepared = self._calls.get(name)
+    def prepare(self, timeout_ms: int) -> None:
+        """Make the default signature ready for REST and gRPC, so that no request waits for its graph's optimizer."""
+        for timeout in (timeout_ms, 0) if DEFAULT_SIGNATURE in self.signatures else ():
+            # What is wrong with it is told to who asks for it.
+            with contextlib.suppress(Failed):
+                self.call(DEFAULT_SIGNATURE, timeout)
+
+    def call(self, name: str, timeout_ms: int = 0) -> Call:
+        """A signature's prepared call.
+
+        Args:
+            name: one of `signatures`.
+            timeout_ms: for one run; 0 and below: no limit.
+
+        Raises:
+            Failed: the signature names what the graph does not have.
+        """
+        key = (name, max(0, timeout_ms))
+        prepared = self._calls.get(key)
         if prepared is None:
             with self._preparing:
-                prepared = self._calls.setdefault(name, self._prepare(name))
+                prepared = self._calls.get(key) or self._prepared(*key)
+                self._calls[key] = prepared
         return prepared
 
-    def run(self, call: Call, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, call: Call, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a signature.
 
         Raises:
             Failed: what TensorFlow said.
         """
         try:
-            return dict(zip(call.outputs, call.run(*[inputs[i.alias] for i in call.inputs]), strict=True))
+            found = call.run(*[inputs[i.alias] for i in call.inputs])
         except tf.errors.OpError as error:
             raise Failed(code_of(error.error_code), error.message) from error
         except (TypeError, ValueError) as error:
             raise Failed("INVALID_ARGUMENT", str(error)) from error
+        return {
+            alias: value if isinstance(value, np.ndarray) else np.array(value, dtype)
+            for alias, value, dtype in zip(call.outputs, found, call.dtypes, strict=True)
+        }
 
     def close(self) -> None:
         """Give the session's memory back."""
         self._calls.clear()
         self._session.close()
 
-    def _prepare(self, name: str) -> Call:
+    def _prepared(self, name: str, timeout_ms: int) -> Call:
         signature = self.signatures[name]
-        inputs = sorted(signature.inputs.items())
+        inputs = tuple(Input(alias, info.name, _numpy(info.dtype)) for alias, info in sorted(signature.inputs.items()))
         outputs = sorted(signature.outputs)
-        run = self._session.make_callable(
-            [signature.outputs[alias].name for alias in outputs], [info.name for _, info in inputs]
+        options = config_pb2.CallableOptions(
+            feed=[given.tensor for given in inputs], fetch=[signature.outputs[alias].name for alias in outputs]
         )
-        dtypes = tuple(Input(alias, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype)) for alias, info in inputs)
-        return Call(dtypes, tuple(outputs), run)
+        options.run_options.timeout_in_ms = timeout_ms
+        try:
+            # Not `make_callable`: that one checks shapes in Python, in other words than the runtime's and more strictly
+            # than the original, knows no timeout, and takes six times as long (75 against 12 µs for half_plus_two).
+            run = self._session._make_callable_from_options(options)
+        except tf.errors.OpError as error:
+            raise Failed(code_of(error.error_code), error.message) from error
+        return Call(inputs, tuple(outputs), tuple(_numpy(signature.outputs[alias].dtype) for alias in outputs), run)
+
+
+def _numpy(dtype: int) -> np.dtype[Any]:
+    try:
+        found: np.dtype[Any] = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
+        return found
+    except TypeError:  # resources and variants, which nobody can send
+        return np.dtype(object)

@@ -1,0 +1,130 @@
+"""Output arrays as the JSON of a predict answer, laid out as the original lays it out (util/json_tensor.cc)."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.json_document import quoted
+
+Array = np.ndarray[Any, Any]
+Format = Literal["row", "column"]
+
+
+def render(outputs: Mapping[str, Array], form: Format) -> str:
+    """A predict answer.
+
+    Args:
+        outputs: by alias.
+        form: rows (``predictions``) or columns (``outputs``).
+
+    Raises:
+        Failed: INVALID_ARGUMENT if outputs of a row answer do not have one row an instance; UNIMPLEMENTED for a dtype
+            that JSON has no words for.
+    """
+    if form == "row":
+        _check_rows(outputs)
+    plain = {alias: _plain(alias, array) for alias, array in outputs.items()}
+    single = next(iter(plain.values())) if len(plain) == 1 else None
+    if form == "column":
+        return "{\n" + f'    "outputs": {_column_text(plain if single is None else single, 1)}' + "\n}"
+    if single is None:
+        count = len(next(iter(plain.values())))
+        rows = ["        " + _row_text({alias: rows[at] for alias, rows in plain.items()}, 2) for at in range(count)]
+        return '{\n    "predictions": [' + ("\n" + ",\n".join(rows) + "\n    " if rows else "") + "]\n}"
+    return (
+        '{\n    "predictions": ['
+        + ", ".join(_row_text(row, 2) for row in single)
+        + ("\n    " if single else "")
+        + "]\n}"
+    )
+
+
+def _check_rows(outputs: Mapping[str, Array]) -> None:
+    names = sorted(outputs)
+    for name in names:
+        if not outputs[name].ndim:
+            raise _wrong(f"Tensor name: {name} has no shape information ")
+    # The original starts with whichever output its hash map gives first, and names the first one that differs from it.
+    expected = outputs[names[-1]].shape[0]
+    for name in names:
+        if outputs[name].shape[0] != expected:
+            found = outputs[name].shape[0]
+            raise _wrong(f"Tensor name: {name} has inconsistent batch size: {found} expecting: {expected}")
+
+
+class _Number(str):
+    """A number as it is to be written."""
+
+    __slots__ = ()
+
+
+def _plain(name: str, array: Array) -> Any:
+    """An output as nested lists; strings of an alias that ends with ``_bytes`` as base64."""
+    kind = array.dtype.kind
+    if kind == "O":
+        binary = name.endswith("_bytes")
+        return _nested(array, [_string(value, binary) for value in array.ravel()])
+    if kind == "f" and array.dtype.itemsize >= 4:
+        return _nested(array, [_Number(_float_text(value)) for value in array.ravel()])
+    if kind in "iub" or not array.size:
+        return array.tolist()
+    # Half and complex have no JSON in the original either.
+    raise Failed("UNIMPLEMENTED", f"Conversion of tensor {name} of type {array.dtype.name} to JSON is not supported")
+
+
+def _nested(array: Array, flat: list[Any]) -> Any:
+    plain = np.empty(len(flat), dtype=object)
+    plain[:] = flat
+    return plain.reshape(array.shape).tolist()
+
+
+def _float_text(value: Any) -> str:
+    """Six digits if they are the number, else as many as it needs; whole numbers get ``.0``."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    short = f"{value:.6g}"
+    text = short if type(value)(short) == value else f"{value:.{9 if value.dtype.itemsize == 4 else 17}g}"
+    return text if any(mark in text for mark in ".en") else text + ".0"
+
+
+def _string(value: Any, binary: bool) -> Any:
+    raw = value if isinstance(value, bytes) else str(value).encode()
+    return {"b64": base64.b64encode(raw).decode()} if binary else raw.decode("utf-8", errors="surrogateescape")
+
+
+def _row_text(value: Any, depth: int) -> str:
+    """Arrays in one line, objects over several."""
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, list):
+        return "[" + ", ".join([_row_text(item, depth + 1) for item in value]) + "]"
+    return _object_text(value, depth, _row_text) if isinstance(value, dict) else quoted(value)
+
+
+def _column_text(value: Any, depth: int) -> str:
+    """Everything over several lines."""
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, list) and value:
+        inner = " " * 4 * (depth + 1)
+        items = ",\n".join([inner + _column_text(item, depth + 1) for item in value])
+        return "[\n" + items + "\n" + " " * 4 * depth + "]"
+    return _object_text(value, depth, _column_text) if isinstance(value, dict) else quoted(value)
+
+
+def _object_text(value: Mapping[str, Any], depth: int, text_of: Any) -> str:
+    inner = " " * 4 * (depth + 1)
+    items = ",\n".join(f"{inner}{quoted(key)}: {text_of(item, depth + 1)}" for key, item in value.items())
+    return "{\n" + items + "\n" + " " * 4 * depth + "}"
+
+
+def _wrong(message: str) -> Failed:
+    return Failed("INVALID_ARGUMENT", message)

@@ -1,0 +1,107 @@
+"""gRPC predict messages to arrays and back, with the checks and words of the original (servables/tensorflow)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from tfsdeploy.protocol.status import Failed
+
+if TYPE_CHECKING:
+    from tfsdeploy.server.servable import Call
+
+Array = np.ndarray[Any, Any]
+
+_FIELDS = {
+    "float32": "float_val", "float64": "double_val", "int64": "int64_val", "bool": "bool_val",
+    "uint32": "uint32_val", "uint64": "uint64_val", "int32": "int_val", "int16": "int_val",
+    "int8": "int_val", "uint8": "int_val", "uint16": "int_val", "object": "string_val",
+    "float16": "half_val", "bfloat16": "half_val", "complex64": "scomplex_val", "complex128": "dcomplex_val",
+}  # fmt: skip
+
+# Some dtypes travel as another one (framework/tensor.proto).
+_VIEWS = {"float16": np.uint16, "bfloat16": np.uint16, "complex64": np.float32, "complex128": np.float64}
+
+# DataTypeString(), where it is not numpy's name.
+_NAMES = {"float32": "float", "float64": "double", "float16": "half", "object": "string"}
+
+
+def inputs_of(tensors: Mapping[str, Any], call: Call) -> dict[str, Array]:
+    """The input arrays of a PredictRequest (predict_util.cc).
+
+    Raises:
+        Failed: INVALID_ARGUMENT.
+    """
+    wanted, sent = {given.alias for given in call.inputs}, set(tensors)
+    if len(wanted) != len(sent):
+        raise _wrong(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != "
+            f"len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. Missing but required: {_set(wanted - sent)}."
+        )
+    arrays = {}
+    for given in call.inputs:
+        if given.alias not in sent:
+            raise _wrong(
+                f"Signature input alias: {given.alias}(feed name: {given.tensor}) not found in request and no default "
+                f"value provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
+            )
+        arrays[given.alias] = _array(given.alias, tensors[given.alias])
+    for at, given in enumerate(call.inputs):
+        expected, found = (_name(dtype) for dtype in (given.dtype, arrays[given.alias].dtype))
+        if expected != found:
+            raise _wrong(f"Expects arg[{at}] to be {expected} but {found} is provided")
+    return arrays
+
+
+def filtered(asked: list[str], there: list[str]) -> list[str]:
+    """The outputs that an ``output_filter`` leaves; all without one.
+
+    Raises:
+        Failed: INVALID_ARGUMENT: one that is not there, or twice.
+    """
+    for at, alias in enumerate(asked):
+        if alias not in there:
+            raise _wrong(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {_set(there)}."
+            )
+        if alias in asked[:at]:
+            raise _wrong(f"duplicate output tensor alias: {alias}")
+    return asked or there
+
+
+def tensor_of(array: Array) -> tensor_pb2.TensorProto:
+    """An array as the original answers it: values in the typed fields."""
+    field = _FIELDS.get(array.dtype.name)
+    if field is None:
+        return tf.make_tensor_proto(array)
+    message = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
+    message.tensor_shape.SetInParent()
+    for size in array.shape:
+        message.tensor_shape.dim.add(size=size)
+    flat = np.ascontiguousarray(array).ravel()
+    view = _VIEWS.get(array.dtype.name)
+    getattr(message, field).extend((flat if view is None else flat.view(view)).tolist())
+    return message
+
+
+def _array(alias: str, message: Any) -> Array:
+    try:
+        return np.asarray(tf.make_ndarray(message))
+    except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise _wrong(f"tensor parsing error: {alias}") from error
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return _NAMES.get(dtype.name, dtype.name)
+
+
+def _set(aliases: Any) -> str:
+    return "{" + ",".join(sorted(aliases)) + "}"
+
+
+def _wrong(message: str) -> Failed:
+    return Failed("INVALID_ARGUMENT", message)
