@@ -152,9 +152,9 @@ class ReplicaAgent:
         """Look, decide, act; whether what is published is true."""
         if self._release is None:
             return False
-        release = self._release
-        self._files.want(self._wanted)
         await self._look()
+        release = self._release  # looking took time: there may be a newer one
+        self._files.want(self._wanted)
         if not self._folder.configured and self._rows is None and not self._files.complete():
             return False  # what a server starts with is looked at first
         if self._forgot and self._rows is not None:
