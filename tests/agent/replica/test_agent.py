@@ -97,18 +97,18 @@ def test_version_that_ends_the_server_twice_is_blamed(like_tfs: Unit) -> None:
     assert row.error == "the model server ended while this version was loading"
 
 
-def test_agent_is_killed(replica: Unit) -> None:
+def test_agent_is_killed(like_tfs: Unit) -> None:
     """The next agent says the same at once: it never shows an emptier state."""
-    one = replica.push(1, "constant-1")
-    replica.release(m={1: one})
-    replica.start()
-    replica.until(1, State.AVAILABLE)
-    before = replica.config()
-    replica.kill_agent()
-    replica.start_agent()
-    status = replica.wait("an answer", replica.status)
+    one = like_tfs.push(1, "constant-1")
+    like_tfs.release(m={1: one})
+    like_tfs.start()
+    like_tfs.until(1, State.AVAILABLE)
+    before = like_tfs.config()
+    like_tfs.kill_agent()
+    like_tfs.start_agent()
+    status = like_tfs.wait("an answer", like_tfs.status)
     assert status.state("m", 1).state is State.AVAILABLE
-    assert replica.config() == before
+    assert like_tfs.config() == before
 
 
 def test_agent_without_memory_takes_nothing_from_a_serving_server(like_tfs: Unit) -> None:
@@ -125,22 +125,22 @@ def test_agent_without_memory_takes_nothing_from_a_serving_server(like_tfs: Unit
     assert "versions: 1" in like_tfs.config()
 
 
-def test_leaves_when_the_gateways_have_acknowledged(replica: Unit) -> None:
+def test_leaves_when_the_gateways_have_acknowledged(like_tfs: Unit) -> None:
     """SIGTERM: leaving is said, whoever polled is waited for, then the agent ends with 0."""
-    one = replica.push(1, "constant-1")
-    replica.release(m={1: one})
-    replica.start()
-    replica.until(1, State.AVAILABLE)
-    seen = replica.poll("g1")
-    replica.leave()
-    replica.wait("leaving", lambda: replica.status().leaving)
-    assert replica.ask("/readyz")[0] == 503
+    one = like_tfs.push(1, "constant-1")
+    like_tfs.release(m={1: one})
+    like_tfs.start()
+    like_tfs.until(1, State.AVAILABLE)
+    seen = like_tfs.poll("g1")
+    like_tfs.leave()
+    like_tfs.wait("leaving", lambda: like_tfs.status().leaving)
+    assert like_tfs.ask("/readyz")[0] == 503
     for _ in range(30):
-        replica.poll("g1", seen)
-    assert not replica.ended()
-    assert replica.answer(1) == [1.0]
-    replica.wait("the end", lambda: replica.ended() or replica.acknowledge("g1"))
-    assert replica.agent.wait() == 0
+        like_tfs.poll("g1", seen)
+    assert not like_tfs.ended()
+    assert like_tfs.answer(1) == [1.0]
+    like_tfs.wait("the end", lambda: like_tfs.ended() or like_tfs.acknowledge("g1"))
+    assert like_tfs.agent.wait() == 0
 
 
 def test_gateway_that_says_farewell_is_not_waited_for(like_tfs: Unit) -> None:
@@ -154,20 +154,20 @@ def test_gateway_that_says_farewell_is_not_waited_for(like_tfs: Unit) -> None:
     assert like_tfs.agent.wait(15) == 0
 
 
-def test_torn_version_is_not_loaded(replica: Unit) -> None:
+def test_torn_version_is_not_loaded(like_tfs: Unit) -> None:
     """Bytes that differ from the commit record never reach the server, and are taken when they are mended."""
-    one = replica.push(1, "constant-1")
-    file = replica.store.version_path("m", 1) / "saved_model.pb"
+    one = like_tfs.push(1, "constant-1")
+    file = like_tfs.store.version_path("m", 1) / "saved_model.pb"
     whole = file.read_bytes()
     os.chmod(file, 0o644)
     file.write_bytes(whole[:-1])
-    replica.release(m={1: one})
-    replica.start()
-    row = replica.until(1, State.FAILED)
+    like_tfs.release(m={1: one})
+    like_tfs.start()
+    row = like_tfs.until(1, State.FAILED)
     assert "m/1: saved_model.pb has" in row.error
-    assert "versions" not in replica.config()
+    assert "versions" not in like_tfs.config()
     file.write_bytes(whole)
-    replica.until(1, State.AVAILABLE)
+    like_tfs.until(1, State.AVAILABLE)
 
 
 def test_other_bytes_under_the_same_number_are_loaded_anew(like_tfs: Unit) -> None:
@@ -198,18 +198,18 @@ def test_version_that_comes_back_right_after_it_left(replica: Unit) -> None:
         assert replica.answer(1) == [1.0]
 
 
-def test_server_that_hangs_is_not_available(replica: Unit) -> None:
+def test_server_that_hangs_is_not_available(like_tfs: Unit) -> None:
     """A process that is stopped still has its connections; what it does not answer it does not serve."""
-    one = replica.push(1, "constant-1")
-    replica.release(m={1: one})
-    replica.start()
-    replica.until(1, State.AVAILABLE)
-    before = replica.config()
-    replica.server.send_signal(signal.SIGSTOP)
-    replica.until(1, State.LOADING)
-    assert replica.config() == before
-    replica.server.send_signal(signal.SIGCONT)
-    replica.until(1, State.AVAILABLE)
+    one = like_tfs.push(1, "constant-1")
+    like_tfs.release(m={1: one})
+    like_tfs.start()
+    like_tfs.until(1, State.AVAILABLE)
+    before = like_tfs.config()
+    like_tfs.server.send_signal(signal.SIGSTOP)
+    like_tfs.until(1, State.LOADING)
+    assert like_tfs.config() == before
+    like_tfs.server.send_signal(signal.SIGCONT)
+    like_tfs.until(1, State.AVAILABLE)
 
 
 def test_nonsense_release_keeps_the_last_good_one(like_tfs: Unit) -> None:
