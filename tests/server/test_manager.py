@@ -1,0 +1,366 @@
+"""Which versions are in memory: the policy as a table, and the manager with servables that count themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsdeploy.protocol.rest import StatusRow
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.manager import Manager, Snapshot, State, next_action
+
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "server" / "next_action.yaml").read_text())
+
+LIMIT_SECONDS = 10.0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_the_policy_decides_as_the_case_says(case: dict[str, Any]) -> None:
+    rows = [Snapshot(version, State(text.lstrip("-")), text[0] != "-") for version, text in case["rows"].items()]
+    action = next_action(rows)
+    assert (f"{action.what} {action.version}" if action else "nothing") == case["then"]
+
+
+SNAPSHOTS = st.dictionaries(st.integers(1, 6), st.tuples(st.sampled_from(list(State)), st.booleans()), max_size=6).map(
+    lambda rows: [Snapshot(version, *row) for version, row in rows.items()]
+)
+
+
+@given(SNAPSHOTS)
+def test_the_policy_never_takes_the_last_serving_version_from_a_model_that_should_have_one(
+    rows: list[Snapshot],
+) -> None:
+    action = next_action(rows)
+    if action and action.what == "unload" and any(row.aspired for row in rows):
+        assert sum(row.state is State.AVAILABLE for row in rows) > 1
+
+
+@given(SNAPSHOTS)
+def test_the_policy_loads_only_what_is_new_and_aspired_and_unloads_only_what_serves_and_is_not(
+    rows: list[Snapshot],
+) -> None:
+    action = next_action(rows)
+    if action:
+        (row,) = (row for row in rows if row.version == action.version)
+        assert (row.state, row.aspired) == ((State.START, True) if action.what == "load" else (State.AVAILABLE, False))
+
+
+class Memory:
+    """What is loaded, by path; loads wait at a gate where one is shut, and fail where they are told to."""
+
+    def __init__(self) -> None:
+        self.loads: list[str] = []
+        self.closed: list[str] = []
+        self.failures: dict[str, int] = {}
+        self.gates: dict[str, threading.Event] = {}
+        self.at_gate: dict[str, threading.Event] = {}
+
+    def load(self, path: str) -> Servable:
+        self.loads.append(path)
+        if path in self.gates:
+            self.at_gate[path].set()
+            assert self.gates[path].wait(LIMIT_SECONDS)
+        if self.failures.get(path, 0) > 0:
+            self.failures[path] -= 1
+            raise Failed("NOT_FOUND", f"no model in {path}")
+        return Servable(self, path)
+
+    def shut(self, path: str) -> None:
+        """Loads of this path do not end before `open`."""
+        self.gates[path], self.at_gate[path] = threading.Event(), threading.Event()
+
+    def reached(self, path: str) -> None:
+        """Wait until a load of this path stands at its gate."""
+        assert self.at_gate[path].wait(LIMIT_SECONDS)
+
+    def open(self, path: str) -> None:
+        """Let loads of this path go on."""
+        self.gates.pop(path).set()
+
+    @property
+    def held(self) -> int:
+        """How many servables are in memory."""
+        return len(self.loads) - len(self.closed)
+
+
+class Servable:
+    """One version in memory."""
+
+    def __init__(self, memory: Memory, path: str) -> None:
+        self._memory = memory
+        self.path = path
+
+    def close(self) -> None:
+        self._memory.closed.append(self.path)
+
+
+class Unit:
+    """A manager and its memory, of one model ``m``."""
+
+    def __init__(self, threads: int = 2, retries: int = 0) -> None:
+        self.memory = Memory()
+        self.manager: Manager[Servable] = Manager(self.memory.load, threads=threads, retries=retries)
+
+    def aspire(self, *versions: int, model: str = "m") -> None:
+        """Want these versions of a model, and no others."""
+        self.manager.aspire({model: {version: f"/{model}/{version}" for version in versions}})
+
+    def becomes(self, model: str = "m", **rows: str) -> None:
+        """Wait until the model's rows are these."""
+        expected = {int(version.strip("_")): state for version, state in rows.items()}
+        assert self.manager.wait(lambda: self.rows(model) == expected, LIMIT_SECONDS), self.rows(model)
+
+    def rows(self, model: str = "m") -> dict[int, str]:
+        return {row.version: row.state for row in self.manager.status(model)}
+
+
+@pytest.fixture
+def unit() -> Iterator[Unit]:
+    made = Unit()
+    yield made
+    made.manager.close()
+
+
+def test_rows_are_told_highest_first(unit: Unit) -> None:
+    unit.aspire(2, 10, 9)
+    unit.becomes(_2="AVAILABLE", _9="AVAILABLE", _10="AVAILABLE")
+    assert [row.version for row in unit.manager.status("m")] == [10, 9, 2]
+    assert unit.manager.status("nobody") == ()
+
+
+def test_the_highest_that_is_ready_answers_and_a_version_only_by_its_number(unit: Unit) -> None:
+    unit.memory.shut("/m/3")
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire(1, 3)
+    unit.memory.reached("/m/3")
+    with unit.manager.handle("m", None) as (version, servable):
+        assert (version, servable.path) == (1, "/m/1")
+    with pytest.raises(Failed, match=r"Servable not found for request: Specific\(m, 3\)"), unit.manager.handle("m", 3):
+        pass
+    unit.memory.open("/m/3")
+    unit.becomes(_1="AVAILABLE", _3="AVAILABLE")
+    with unit.manager.handle("m", None) as (version, _):
+        assert version == 3
+    with unit.manager.handle("m", 1) as (version, _):
+        assert version == 1
+    with pytest.raises(Failed, match=r"Servable not found for request: Latest\(x\)"), unit.manager.handle("x", None):
+        pass
+
+
+def test_what_is_in_use_is_not_closed_but_serves_nobody_else(unit: Unit) -> None:
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    with unit.manager.handle("m", None):
+        unit.aspire(2)
+        unit.becomes(_1="UNLOADING", _2="AVAILABLE")
+        assert unit.memory.closed == []
+        with unit.manager.handle("m", None) as (version, _):
+            assert version == 2
+        with pytest.raises(Failed, match="Specific"), unit.manager.handle("m", 1):
+            pass
+    unit.becomes(_1="END", _2="AVAILABLE")
+    assert unit.memory.closed == ["/m/1"]
+
+
+def test_end_rows_stay(unit: Unit) -> None:
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire()
+    unit.becomes(_1="END")
+    unit.aspire(2)
+    unit.becomes(_1="END", _2="AVAILABLE")
+    assert unit.manager.status("m")[1] == StatusRow(1, "END")
+
+
+def test_a_version_wanted_again_while_it_leaves_is_first_unloaded_then_loaded_anew(unit: Unit) -> None:
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    with unit.manager.handle("m", 1):
+        unit.aspire()
+        unit.becomes(_1="UNLOADING")
+        unit.aspire(1)
+        assert unit.rows() == {1: "UNLOADING"}
+        assert unit.memory.loads == ["/m/1"]
+    unit.becomes(_1="AVAILABLE")
+    assert (unit.memory.loads, unit.memory.closed) == (["/m/1", "/m/1"], ["/m/1"])
+
+
+def test_a_version_that_ended_is_loaded_anew_when_it_is_wanted_again(unit: Unit) -> None:
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire()
+    unit.becomes(_1="END")
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    assert unit.memory.held == 1
+
+
+def test_wanting_the_same_again_changes_nothing(unit: Unit) -> None:
+    unit.aspire(1, 2)
+    unit.becomes(_1="AVAILABLE", _2="AVAILABLE")
+    for _ in range(3):
+        unit.aspire(2, 1)
+    assert len(unit.memory.loads) == 2
+
+
+def test_a_version_that_cannot_load_takes_nothing_away(unit: Unit) -> None:
+    unit.memory.failures["/m/2"] = 1
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire(2)
+    unit.becomes(_1="AVAILABLE", _2="END")
+    assert unit.manager.status("m")[0] == StatusRow(2, "END", "NOT_FOUND", "no model in /m/2")
+    with unit.manager.handle("m", None) as (version, _):
+        assert version == 1
+    unit.aspire(2)
+    assert unit.memory.loads == ["/m/1", "/m/2"], "a failed version is not tried again while it stays wanted"
+
+
+def test_a_failed_version_is_tried_anew_when_it_was_given_up_and_is_wanted_again(unit: Unit) -> None:
+    unit.memory.failures["/m/1"] = 1
+    unit.aspire(1)
+    unit.becomes(_1="END")
+    unit.aspire()
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    assert unit.manager.status("m") == (StatusRow(1, "AVAILABLE"),)
+
+
+@pytest.mark.parametrize(("failures", "ends"), [(0, "AVAILABLE"), (2, "AVAILABLE"), (3, "END")])
+def test_loads_are_tried_again_as_often_as_told(failures: int, ends: str) -> None:
+    unit = Unit(retries=2)
+    unit.memory.failures["/m/1"] = failures
+    unit.aspire(1)
+    unit.becomes(_1=ends)
+    assert len(unit.memory.loads) == min(3, failures + 1)
+    unit.manager.close()
+
+
+def test_a_load_given_up_between_two_attempts_ends_as_cancelled() -> None:
+    unit = Unit(retries=5)
+    unit.memory.failures["/m/1"] = 6
+    unit.memory.shut("/m/1")
+    unit.aspire(1)
+    unit.memory.reached("/m/1")
+    unit.aspire()
+    unit.memory.open("/m/1")
+    unit.becomes(_1="END")
+    assert unit.manager.status("m")[0] == StatusRow(1, "END", "CANCELLED", "Loading of servable cancelled")
+    assert unit.memory.loads == ["/m/1"]
+    unit.manager.close()
+
+
+def test_a_version_given_up_while_it_loads_is_unloaded_afterwards(unit: Unit) -> None:
+    unit.memory.shut("/m/1")
+    unit.aspire(1)
+    unit.memory.reached("/m/1")
+    unit.aspire()
+    unit.memory.open("/m/1")
+    unit.becomes(_1="END")
+    assert unit.memory.held == 0
+
+
+def test_a_version_given_up_before_it_began_never_loads(unit: Unit) -> None:
+    unit.memory.shut("/m/9")
+    unit.aspire(1, 9)
+    unit.memory.reached("/m/9")
+    unit.aspire(9)
+    assert unit.rows() == {1: "END", 9: "LOADING"}
+    unit.memory.open("/m/9")
+    unit.becomes(_1="END", _9="AVAILABLE")
+    assert unit.memory.loads == ["/m/9"]
+
+
+def test_another_model_is_not_held_up_by_one_that_loads(unit: Unit) -> None:
+    unit.memory.shut("/m/1")
+    unit.aspire(1)
+    unit.memory.reached("/m/1")
+    unit.aspire(1, model="other")
+    unit.becomes("other", _1="AVAILABLE")
+    unit.memory.open("/m/1")
+    unit.becomes(_1="AVAILABLE")
+
+
+def test_with_one_thread_the_next_model_waits() -> None:
+    unit = Unit(threads=1)
+    unit.memory.shut("/m/1")
+    unit.aspire(1)
+    unit.memory.reached("/m/1")
+    unit.aspire(1, model="other")
+    assert unit.rows("other") == {1: "START"}
+    unit.manager.use_threads(2)
+    unit.becomes("other", _1="AVAILABLE")
+    unit.memory.open("/m/1")
+    unit.manager.close()
+
+
+def test_what_a_load_throws_is_a_failed_version_not_a_dead_model(
+    unit: Unit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode(path: str) -> Servable:
+        if path == "/m/1":
+            raise ZeroDivisionError("boom")
+        return Servable(unit.memory, path)
+
+    manager: Manager[Servable] = Manager(explode, threads=1)
+    manager.aspire({"m": {1: "/m/1"}})
+    assert manager.wait(lambda: [row.state for row in manager.status("m")] == ["END"], LIMIT_SECONDS)
+    assert manager.status("m")[0].code == "INTERNAL"
+    manager.aspire({"m": {2: "/m/2"}})
+    assert manager.wait(lambda: manager.status("m")[0].state == "AVAILABLE", LIMIT_SECONDS)
+    assert "ZeroDivisionError: boom" in capsys.readouterr().err
+    manager.close()
+
+
+def test_there_is_always_someone_to_answer_while_versions_change(unit: Unit) -> None:
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    over, missed = threading.Event(), []
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                with unit.manager.handle("m", None) as (_, servable):
+                    if servable.path in unit.memory.closed:
+                        missed.append(servable.path)
+            except Failed as failed:
+                missed.append(failed.message)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in range(2, 30):
+        unit.aspire(version)
+        assert unit.manager.wait(
+            lambda version=version: unit.rows()[version] == "AVAILABLE" and unit.rows()[version - 1] == "END",
+            LIMIT_SECONDS,
+        )
+    over.set()
+    for thread in threads:
+        thread.join(LIMIT_SECONDS)
+    assert missed == []
+    assert unit.memory.held == 1
+
+
+def test_closing_wakes_whoever_waits_and_begins_no_more_loads() -> None:
+    unit = Unit(threads=1)
+    unit.memory.shut("/m/1")
+    unit.aspire(1)
+    unit.memory.reached("/m/1")
+    unit.aspire(1, model="other")
+    found: list[bool] = []
+    waiting = threading.Thread(target=lambda: found.append(unit.manager.wait(lambda: False)))
+    waiting.start()
+    unit.manager.close()
+    waiting.join(LIMIT_SECONDS)
+    unit.memory.open("/m/1")
+    assert found == [False]
+    assert unit.memory.loads == ["/m/1"]
