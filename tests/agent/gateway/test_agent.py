@@ -104,6 +104,18 @@ def test_a_silent_replica_is_taken_out_and_comes_back(shop: Fleet) -> None:
     wait("both answer", lambda: shop.names() == {"a", "b"})
 
 
+def test_a_gateway_that_nobody_stands_behind_is_not_ready(shop: Fleet) -> None:
+    """As after a reboot: the table is remembered, but no replica has anything yet."""
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    for one in shop.replicas:
+        one.say(m={7: "LOADING"})
+    shop.until("not ready", lambda status: not status.ready)
+    serving(shop, 7)
+    shop.until("ready", lambda status: status.ready)
+
+
 def test_an_agent_that_is_killed_changes_nothing(shop: Fleet) -> None:
     serving(shop, 7, 8)
     shop.release(m=BOTH)

@@ -104,6 +104,7 @@ class GatewayAgent:
         self._acted = 0
         self._first_round = False
         self._confirmed = False
+        self._useful = False
         self._leaving = False
 
     async def run(self, leave: asyncio.Event) -> None:
@@ -199,6 +200,8 @@ class GatewayAgent:
     async def _act(self, release: Release) -> None:
         etags = self._replicas.etags()
         decision = self._decide(release)
+        # With models to serve and nobody who has one, as after a reboot, clients had better ask another gateway.
+        self._useful = bool(decision.table.replicas()) or not any(model.traffic for model in release.models.values())
         self._metrics.replicas(self._replicas.statuses().values())
         if decision.table == self._refused:
             return
@@ -307,7 +310,7 @@ class GatewayAgent:
         return self._applier.confirmed(statistics)
 
     def _ready(self) -> bool:
-        return self._confirmed and not self._leaving
+        return self._confirmed and self._useful and not self._leaving
 
     def _publish(self) -> None:
         status = GatewayStatus(self._name, self._acted, self._ready(), self._leaving, self._shown)
