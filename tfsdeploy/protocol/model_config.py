@@ -51,7 +51,10 @@ def _entry(model: ModelConfig) -> str:
             policy = "all {}"
         case Specific(versions):
             policy = "specific { " + " ".join(f"versions: {version}" for version in versions) + " }"
-    labels = "".join(f'    version_labels {{ key: "{k}" value: {v} }}\n' for k, v in sorted(model.labels.items()))
+    labels = "".join(
+        f'    version_labels {{ key: "{_quoted(label)}" value: {version} }}\n'
+        for label, version in sorted(model.labels.items())
+    )
     return (
         f'  config {{\n    name: "{_quoted(model.name)}"\n    base_path: "{_quoted(model.base_path)}"\n'
         f'    model_platform: "tensorflow"\n    model_version_policy {{ {policy} }}\n{labels}  }}\n'
