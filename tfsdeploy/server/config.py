@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.flags import Flags
+from tfsdeploy.server.flags import Flags, say
+
+TENSORFLOW = 1  # ModelType
+
+_ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def read(file: str) -> tuple[ModelConfig, ...]:
+def read(file: str, *, first: bool = False) -> tuple[ModelConfig, ...]:
     """The models of a configuration file.
+
+    Args:
+        file: its path.
+        first: at start-up a file without any list is no mistake; later it is none that one can go to.
 
     Raises:
         Failed: it cannot be read or parsed, or is not valid.
@@ -27,7 +36,18 @@ def read(file: str) -> tuple[ModelConfig, ...]:
     except OSError as error:
         raise Failed("NOT_FOUND", f"{file}; {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise Failed("INVALID_ARGUMENT", f"Invalid protobuf file: '{file}': {error}") from error
+        say(f"Error parsing text-format tensorflow.serving.ModelServerConfig: {error}")
+        raise Failed("INVALID_ARGUMENT", f"Invalid protobuf file: '{file}'") from error
+    if not text:
+        raise Failed("INVALID_ARGUMENT", f"{file}; Invalid argument")  # the original maps the file into memory
+    if message.WhichOneof("config") != "model_config_list":
+        if not first:
+            raise Failed(
+                "FAILED_PRECONDITION",
+                "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to "
+                "another.",
+            )
+        say("Taking no action for empty config.")
     return from_message(message)
 
 
@@ -37,22 +57,16 @@ def from_message(message: Any) -> tuple[ModelConfig, ...]:
     Raises:
         Failed: INVALID_ARGUMENT; nothing of it may be applied then.
     """
-    models = tuple(_model(entry) for entry in message.model_config_list.config)
-    seen: set[str] = set()
-    for model in models:
-        if model.name in seen:
-            raise _wrong(f"Illegal to list model {model.name} multiple times in config list")
-        seen.add(model.name)
-        if not model.base_path.startswith("/"):
-            raise _wrong(
-                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
-            )
-    return models
+    return _checked(tuple(_model(entry) for entry in message.model_config_list.config))
 
 
 def single(flags: Flags) -> tuple[ModelConfig, ...]:
-    """The one model of ``--model_name`` and ``--model_base_path``."""
-    return (ModelConfig(flags.model_name, flags.model_base_path),)
+    """The one model of ``--model_name`` and ``--model_base_path``.
+
+    Raises:
+        Failed: the path is not absolute.
+    """
+    return _checked((ModelConfig(flags.model_name, flags.model_base_path),))
 
 
 def check_labels(
@@ -86,12 +100,32 @@ def check_labels(
     return {model.name: dict(model.labels) for model in models if model.labels}
 
 
+def _checked(models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise _wrong(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+        if not _ABSOLUTE.match(model.base_path):
+            raise _wrong(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
+    return models
+
+
 def _model(entry: Any) -> ModelConfig:
     if not entry.model_platform and not entry.model_type:
         raise _wrong(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {entry.name}"
         )
+    if entry.model_platform and entry.model_type:
+        raise _wrong(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            f"ModelServerConfig::model_platform, model name is {entry.name}"
+        )
+    if entry.model_type > TENSORFLOW:
+        raise _wrong(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
     if entry.model_platform not in ("", "tensorflow"):
         raise _wrong(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
     return ModelConfig(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))

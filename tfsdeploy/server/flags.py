@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -11,9 +12,9 @@ from typing import Final
 ACCEPTED: Final = frozenset(
     {
         "batching_parameters_file", "enable_batching",
-        "enable_grpc_healthcheck_service", "enable_model_warmup", "enable_per_model_batching_parameters",
+        "enable_model_warmup", "enable_per_model_batching_parameters",
         "enable_profiler", "enable_serialization_as_tensor_content", "enable_signature_method_name_check",
-        "flush_filesystem_caches", "grpc_channel_arguments", "grpc_max_threads", "grpc_socket_path",
+        "flush_filesystem_caches", "grpc_channel_arguments", "grpc_socket_path",
         "mixed_precision", "num_request_iterations_for_warmup", "num_tflite_interpreters_per_pool",
         "num_tflite_pools", "per_process_gpu_memory_fraction", "platform_config_file", "prefer_tflite_model",
         "remove_unused_fields_from_bundle_metagraph", "saved_model_tags",
@@ -23,9 +24,10 @@ ACCEPTED: Final = frozenset(
 )  # fmt: skip
 
 # Nothing to say about these: what they ask for is how this server works anyway, or it makes no difference here.
-QUIET: Final = frozenset(
-    {"enable_grpc_healthcheck_service", "flush_filesystem_caches", "grpc_max_threads", "num_unload_threads"}
-)
+QUIET: Final = frozenset({"flush_filesystem_caches", "num_unload_threads"})
+
+
+OWN_SPELLINGS: Final = frozenset({"like-tfs", "drain-seconds"})
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class Flags:
         tensorflow_intra_op_parallelism: threads inside an operation.
         tensorflow_inter_op_parallelism: threads between operations.
         rest_api_num_threads: threads that run models for REST; 0: 4 a core.
+        grpc_max_threads: threads that answer gRPC; 0: 4 a core, 16 at least. Requests beyond them wait.
+        enable_grpc_healthcheck_service: without it ``--like-tfs`` has no health service; it is there otherwise.
         rest_api_enable_cors_support: tell browsers that any page may ask.
         monitoring_config_file: turns the Prometheus page on.
         allow_version_labels_for_unavailable_models: a label that is new may name a version that is not there yet.
@@ -72,6 +76,8 @@ class Flags:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     rest_api_num_threads: int = 0
+    grpc_max_threads: int = 0
+    enable_grpc_healthcheck_service: bool = False
     rest_api_enable_cors_support: bool = False
     monitoring_config_file: str = ""
     allow_version_labels_for_unavailable_models: bool = False
@@ -81,41 +87,58 @@ class Flags:
     drain_seconds: int = 10
 
     @property
-    def request_threads(self) -> int:
-        """Threads that run models."""
+    def rest_threads(self) -> int:
+        """Threads that run models for REST."""
         return self.rest_api_num_threads or 4 * (os.cpu_count() or 1)
+
+    @property
+    def grpc_threads(self) -> int:
+        """Threads that answer gRPC."""
+        return self.grpc_max_threads or max(16, 4 * (os.cpu_count() or 1))
 
 
 class Unusable(Exception):
     """A value that the flag cannot take; the original prints usage and ends with 255."""
 
 
-def parse(arguments: list[str]) -> Flags:
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What the arguments say.
+
+    Attributes:
+        flags: those that are carried out.
+        unknown: arguments that are no flag; the original prints them and its usage, and goes on.
+        idle: flags of the original that do nothing here.
+    """
+
+    flags: Flags
+    unknown: tuple[str, ...]
+    idle: tuple[str, ...]
+
+
+def parse(arguments: Sequence[str]) -> Parsed:
     """Read the arguments by the original's rules (core/util/command_line_flags.cc).
 
-    Only ``--name=value`` (bools also ``--name``); the last one wins; unknown ones are told and otherwise ignored.
+    Only ``--name=value`` (bools also ``--name``); the last one wins.
 
     Raises:
         Unusable: a value of the wrong type.
     """
-    flags = Flags()
-    types = {field.name: type(getattr(flags, field.name)) for field in fields(Flags)}
+    flags, unknown, idle = Flags(), [], []
+    types: dict[str, type] = {field.name: type(getattr(flags, field.name)) for field in fields(Flags)}
     for argument in arguments:
         name, equals, value = argument.removeprefix("--").partition("=")
-        name = name.replace("-", "_") if name == "like-tfs" else name
+        name = name.replace("-", "_") if name in OWN_SPELLINGS else name
         kind = types.get(name) if argument.startswith("--") else None
-        if kind is None:
-            known = argument.startswith("--") and name in ACCEPTED
-            if name not in QUIET:
-                say(f"accepted, does nothing here: {argument}" if known else f"unknown argument: {argument}")
-        elif kind is bool:
+        if kind is bool:
             setattr(flags, name, _bool(name, value) if equals else True)
-        elif not equals:
-            # As the original: without a value it is not this flag.
-            say(f"unknown argument: {argument}")
-        else:
+        elif kind is not None and equals:
             setattr(flags, name, value if kind is str else _int(name, value))
-    return flags
+        elif kind is None and argument.startswith("--") and name in ACCEPTED:
+            idle += [argument] if name not in QUIET else []
+        else:
+            unknown.append(argument)
+    return Parsed(flags, tuple(unknown), tuple(idle))
 
 
 def say(line: str) -> None:

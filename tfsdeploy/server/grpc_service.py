@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,13 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
     Args:
         core: the models.
         metrics: counts them.
+        health: have the standard health service, too; like the original's it says that the process answers, not more.
     """
 
-    def __init__(self, core: Core, metrics: Metrics) -> None:
+    def __init__(self, core: Core, metrics: Metrics, *, health: bool = True) -> None:
         self._core = core
         self._metrics = metrics
-        methods: Mapping[str, Callable[[bytes], bytes]] = {
+        methods: dict[str, Callable[[bytes], bytes]] = {
             PREDICTION + "Predict": self._predict,
             PREDICTION + "GetModelMetadata": self._metadata,
             PREDICTION + "Classify": _not_there("Classify"),
@@ -53,8 +54,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
             PREDICTION + "MultiInference": _not_there("MultiInference"),
             MODEL + "GetModelStatus": self._status,
             MODEL + "HandleReloadConfigRequest": self._reload,
-            HEALTH + "Check": _health,
         }
+        if health:
+            methods[HEALTH + "Check"] = _health
         self._handlers = {
             path: grpc.unary_unary_rpc_method_handler(_answering(method)) for path, method in methods.items()
         }
@@ -140,7 +142,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
             )
         models: tuple[ModelConfig, ...] = from_message(request.config)
         self._core.reload(models)
-        return bytes(messages.ReloadConfigResponse(status={}).SerializeToString())
+        response = messages.ReloadConfigResponse(status={})
+        for name in request.metric_names:
+            # Asked for by name and counted from zero; none of these counters is kept here.
+            response.metric.add(name=name, int64_value_increase=0)
+        return bytes(response.SerializeToString())
 
     def _version_of(self, request: Any) -> int | None:
         spec = _spec_of(request)

@@ -57,11 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(USAGE, end="")
         return FAILED
     try:
-        flags = parse(words)
-        if flags.version:
+        parsed = parse(words)
+        if parsed.flags.version:
             return _version()
-        _check(flags)
-        return Server(flags).run()
+        for argument in parsed.idle:
+            say(f"accepted, does nothing here: {argument}")
+        if parsed.unknown:
+            print(
+                "\n".join(f"unknown argument: {argument}" for argument in parsed.unknown), USAGE, sep="\n", flush=True
+            )
+        _check(parsed.flags)
+        return Server(parsed.flags).run()
     except Unusable as error:
         print(f"{error}\n{USAGE}", end="")
     except Failed as error:
@@ -87,6 +93,16 @@ def _check(flags: Flags) -> None:
             "INVALID_ARGUMENT",
             "Both server_options.model_base_path and server_options.model_config_file are empty!",
         )
+    parallelism = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
+    if flags.tensorflow_session_parallelism and any(parallelism):
+        raise Failed(
+            "INVALID_ARGUMENT",
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all.",
+        )
+    if min(flags.rest_api_num_threads, flags.grpc_max_threads, flags.drain_seconds) < 0:
+        raise Failed("INVALID_ARGUMENT", "rest_api_num_threads, grpc_max_threads and drain_seconds cannot be negative")
 
 
 class Server:
@@ -105,13 +121,14 @@ class Server:
             threads=4 * (os.cpu_count() or 1) if flags.like_tfs else OWN_LOAD_THREADS,
             retries=flags.max_num_load_retries,
             retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
+            like_tfs=flags.like_tfs,
         )
         self._core = Core(self._manager)
         self._rest = Rest(
             self._core, self._metrics, flags.rest_api_timeout_in_ms, cors=flags.rest_api_enable_cors_support
         )
         self._reloader = Reloader(self._core, flags)
-        self._workers = ThreadPoolExecutor(flags.request_threads, thread_name_prefix="rest")
+        self._workers = ThreadPoolExecutor(flags.rest_threads, thread_name_prefix="rest")
 
     def run(self) -> int:
         """Start, serve until SIGTERM or SIGINT, drain.
@@ -123,9 +140,13 @@ class Server:
             # No handler anywhere in the original: a signal ends it at once, with what is in flight.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            self._reloader.start()
+            try:
+                self._reloader.start()
+            except Failed:
+                # The original is gone at once, however many retries of other versions it had before it.
+                self._manager.close()
+                raise
             self._manager.use_threads(max(1, self._flags.num_load_threads))
-            return asyncio.run(self._serve())
         return asyncio.run(self._serve())
 
     async def _serve(self) -> int:
@@ -133,9 +154,10 @@ class Server:
 
         flags = self._flags
         try:
-            grpc_server = listen(
-                Service(self._core, self._metrics), flags.address, flags.port, max(16, flags.request_threads)
+            service = Service(
+                self._core, self._metrics, health=flags.enable_grpc_healthcheck_service or not flags.like_tfs
             )
+            grpc_server = listen(service, flags.address, flags.port, flags.grpc_threads)
         except RuntimeError as error:
             raise Failed("INVALID_ARGUMENT", f"Failed to BuildAndStart gRPC server: {error}") from error
         say(f"Running gRPC ModelServer at {flags.address}:{flags.port} ...")

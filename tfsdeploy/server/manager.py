@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.flags import say
-
-
-class State(StrEnum):
-    """The states of a version, in the order in which they happen (apis/get_model_status.proto)."""
-
-    START = "START"
-    LOADING = "LOADING"
-    AVAILABLE = "AVAILABLE"
-    UNLOADING = "UNLOADING"
-    END = "END"
+from tfsdeploy.server.policy import Action, Snapshot, State, next_action, postponed
 
 
 class Closable(Protocol):
@@ -33,40 +23,6 @@ class Closable(Protocol):
 
 
 Servable = TypeVar("Servable", bound=Closable)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the policy looks at: one version, where it stands, and whether it should be there."""
-
-    version: int
-    state: State
-    aspired: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """Load or unload one version."""
-
-    what: Literal["load", "unload"]
-    version: int
-
-
-def next_action(rows: Iterable[Snapshot]) -> Action | None:
-    """What to do next for one model: core/availability_preserving_policy.cc.
-
-    A version that is no longer aspired is unloaded, lowest first, when nothing is aspired, when an aspired one is
-    ready, or when more than one such is ready; otherwise the highest new aspired one is loaded. So a version that
-    cannot load never takes the old one away.
-    """
-    known = list(rows)
-    leaving = sorted(row.version for row in known if row.state is State.AVAILABLE and not row.aspired)
-    aspired = [row for row in known if row.aspired]
-    ready = any(row.state is State.AVAILABLE for row in aspired)
-    if leaving and (not aspired or ready or len(leaving) > 1):
-        return Action("unload", leaving[0])
-    new = [row.version for row in aspired if row.state is State.START]
-    return Action("load", max(new)) if new else None
 
 
 @dataclass(slots=True)
@@ -89,15 +45,23 @@ class Manager(Generic[Servable]):
         threads: how many loads and unloads run at once; of one model always one at a time.
         retries: attempts after the first.
         retry_seconds: between two attempts; the thread sleeps meanwhile, as the original's does.
+        like_tfs: a version that is wanted again while it leaves waits as in the original.
     """
 
     def __init__(
-        self, load: Callable[[str], Servable], *, threads: int, retries: int = 0, retry_seconds: float = 0.0
+        self,
+        load: Callable[[str], Servable],
+        *,
+        threads: int,
+        retries: int = 0,
+        retry_seconds: float = 0.0,
+        like_tfs: bool = False,
     ) -> None:
         self._open = load
         self._threads = threads
         self._retries = retries
         self._retry_seconds = retry_seconds
+        self._like_tfs = like_tfs
         self._changed = threading.Condition()
         self._versions: dict[str, dict[int, _Version[Servable]]] = {}
         self._pending: dict[str, Mapping[int, str]] = {}
@@ -108,7 +72,7 @@ class Manager(Generic[Servable]):
     def aspire(self, models: Mapping[str, Mapping[int, str]]) -> None:
         """State the whole list of versions (number -> path) that each named model should have.
 
-        A version that is wanted again while it is leaving is first unloaded altogether, then loaded anew.
+        A version that is wanted again while it is unloaded is first unloaded altogether, then loaded anew.
         """
         with self._changed:
             self._pending.update(models)
@@ -178,35 +142,35 @@ class Manager(Generic[Servable]):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _advance(self) -> None:
-        """Start everything that may start now; with the lock held."""
-        for model_name in sorted(self._versions.keys() | self._pending.keys()):
+        """Start everything that may start now, unloads first; with the lock held."""
+        for model_name in sorted(self._pending):
             self._take_pending(model_name)
-        for model_name, versions in self._versions.items():
-            if self._closing.is_set() or len(self._busy) >= self._threads:
-                break
-            if model_name in self._busy:
-                continue
-            action = next_action(Snapshot(v.version, v.state, v.aspired) for v in versions.values())
-            if action is not None:
-                self._begin(versions[action.version], action)
+        actions = [
+            (model_name, action)
+            for model_name in sorted(self._versions.keys() - self._busy)
+            if (action := next_action(self._snapshots(model_name))) is not None
+        ]
+        for model_name, action in sorted(actions, key=lambda named: named[1].what != "unload"):
+            if not self._closing.is_set() and len(self._busy) < self._threads:
+                self._begin(self._versions[model_name][action.version], action)
         self._changed.notify_all()
 
+    def _snapshots(self, model_name: str) -> list[Snapshot]:
+        return [Snapshot(v.version, v.state, v.aspired) for v in self._versions.get(model_name, {}).values()]
+
     def _take_pending(self, model_name: str) -> None:
-        wanted = self._pending.get(model_name)
-        if wanted is None:
+        wanted = self._pending[model_name]
+        if postponed(self._snapshots(model_name), wanted.keys(), like_tfs=self._like_tfs):
             return
+        del self._pending[model_name]
         versions = self._versions.setdefault(model_name, {})
         for row in versions.values():
-            if row.version not in wanted:
-                row.aspired = False
-                if row.state is State.START:
-                    row.state = State.END
+            row.aspired = row.version in wanted and (row.aspired or row.state is not State.END)
+            if not row.aspired and row.state is State.START:
+                row.state = State.END
         for number, path in wanted.items():
-            row_there = versions.get(number)
-            if row_there is None or (not row_there.aspired and row_there.state is State.END):
+            if number not in versions or not versions[number].aspired:
                 versions[number] = _Version(model_name, number, path)
-        if all(versions[number].aspired for number in wanted):
-            del self._pending[model_name]
 
     def _begin(self, version: _Version[Servable], action: Action) -> None:
         self._busy.add(version.model)
@@ -222,7 +186,7 @@ class Manager(Generic[Servable]):
             work(version)
         except Exception as error:  # a thread that dies silently would hold its model for ever
             say(f"{version.model}/{version.version}: {type(error).__name__}: {error}")
-            version.state, version.error = State.END, Failed("INTERNAL", str(error))
+            version.state, version.error = State.END, Failed("INTERNAL", f"{type(error).__name__}: {error}")
         with self._changed:
             self._busy.discard(version.model)
             self._advance()
@@ -230,21 +194,23 @@ class Manager(Generic[Servable]):
     def _load(self, version: _Version[Servable]) -> None:
         name = f"{{name: {version.model} version: {version.version}}}"
         say(f"Loading servable: {name}")
-        for attempt in range(self._retries + 1):
+        error: Failed | None = None
+        for attempt in range(max(0, self._retries) + 1):
             if attempt and self._closing.wait(self._retry_seconds):
                 return
             if not version.aspired:
-                version.error = Failed("CANCELLED", "Loading of servable cancelled")
+                error = Failed("CANCELLED", "Loading of servable cancelled")
                 break
             try:
-                version.servable, version.error = self._open(version.path), None
+                version.servable, error = self._open(version.path), None
                 break
-            except Failed as error:
-                say(f"Loading servable: {name} failed: {error.code}: {error.message}")
-                version.error = error
+            except Failed as failed:
+                say(f"Loading servable: {name} failed: {failed.code}: {failed.message}")
+                error = failed
         with self._changed:
-            version.state = State.END if version.error else State.AVAILABLE
-        if version.error is None:
+            version.error = error
+            version.state = State.END if error else State.AVAILABLE
+        if error is None:
             say(f"Successfully loaded servable version {name}")
 
     def _unload(self, version: _Version[Servable]) -> None:

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 
 from tfsdeploy.protocol.model_config import ModelConfig
+from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import config, source
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags, say
-from tfsdeploy.server.manager import State
+from tfsdeploy.server.policy import State
 
 LOOK_SECONDS = 0.025
 """How often the configuration file is looked at: a stat. The original reads it anew at its polls only."""
@@ -35,7 +36,7 @@ class Reloader:
         self._applying = threading.Lock()
         self._scanning = threading.Lock()
         self._stopping = threading.Event()
-        self._told = ""
+        self._told: dict[str, str] = {}
         core.reload = self.apply
 
     def start(self) -> None:
@@ -47,10 +48,10 @@ class Reloader:
             Failed: the configuration is wrong; like the original also when a version failed to load.
         """
         flags = self._flags
-        models = config.read(flags.model_config_file) if flags.model_config_file else config.single(flags)
+        models = config.read(flags.model_config_file, first=True) if flags.model_config_file else config.single(flags)
         if flags.like_tfs:
             self._background(self._scan_for_ever)
-            self.apply(models)
+            self.apply(models, first=True)
             if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
                 self._background(self._poll_config)
         else:
@@ -61,7 +62,7 @@ class Reloader:
         """End the threads that look."""
         self._stopping.set()
 
-    def apply(self, models: tuple[ModelConfig, ...]) -> None:
+    def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False) -> None:
         """Make a configuration the one in force.
 
         Labels come first and refuse it as a whole. Like the original it then waits for model names that are new, and
@@ -88,9 +89,9 @@ class Reloader:
             if not self._flags.like_tfs:
                 self._scan()
                 return
-            self._wait_for(new)
+            self._wait_for(new, "servable" if first else "model")
 
-    def _wait_for(self, names: set[str]) -> None:
+    def _wait_for(self, names: set[str], noun: str) -> None:
         manager = self._core.manager
 
         def settled() -> bool:
@@ -99,13 +100,12 @@ class Reloader:
         if not manager.wait(settled):
             return
         failed = [
-            f"{{name: {name} version: {row.version}}} due to error: {row.code}: {row.message}"
+            f"{{{{name: {name} version: {row.version}}} due to error: {row.code}: {row.message}}}, "
             for name in sorted(names)
-            for row in manager.status(name)
-            if row.state == State.END and not any(r.state == State.AVAILABLE for r in manager.status(name))
+            for row in _failed(manager.status(name))
         ]
         if failed:
-            raise Failed("UNKNOWN", f"{len(failed)} servable(s) did not become available: {{{', '.join(failed)}, }}")
+            raise Failed("UNKNOWN", f"{len(failed)} {noun}(s) did not become available: {{{''.join(failed)}}}")
 
     def _scan(self) -> None:
         with self._scanning:
@@ -122,36 +122,43 @@ class Reloader:
         try:
             there = source.versions_of(model)
         except source.StorageAway as away:
-            self._tell(str(away))
+            self._tell(model.name, str(away))
             return
-        if not there:
-            self._tell(f"No versions of servable {model.name} found under base path {model.base_path}.")
+        self._tell(model.name, "" if there else _nothing_in(model))
         loaded = frozenset(row.version for row in manager.status(model.name) if row.state == State.AVAILABLE)
         manager.aspire({model.name: source.kept(model, there, loaded)})
 
     def _scan_as_one(self, models: tuple[ModelConfig, ...]) -> None:
         """One base path that is away suspends all models, as in the original."""
         try:
-            self._core.manager.aspire(source.scan(models))
+            found = source.scan(models)
         except source.StorageAway as away:
-            self._tell(f"FileSystemStoragePathSource encountered a filesystem access error: {away}")
+            say(f"FileSystemStoragePathSource encountered a filesystem access error: {away}")
+            return
+        for model in models:
+            if not found[model.name]:
+                say(_nothing_in(model))
+        self._core.manager.aspire(found)
 
-    def _tell(self, line: str) -> None:
-        if line != self._told or self._flags.like_tfs:
+    def _tell(self, model_name: str, line: str) -> None:
+        """What is wrong with a model's folder, or with the configuration: once, not four times a second."""
+        if line and (self._flags.like_tfs or line != self._told.get(model_name, "")):
             say(line)
-        self._told = line
+        self._told[model_name] = line
 
     def _watch(self) -> None:
         """The configuration file by its stat, the folders every moment."""
         file = self._flags.model_config_file
-        seen, turns = _identity(file), 0
+        seen, turns, applied = _identity(file), 0, True
         while not self._stopping.wait(LOOK_SECONDS):
             turns += 1
             found = _identity(file)
-            if found is not None and found != seen:
-                seen = found
-                self._reread()
-            elif turns * LOOK_SECONDS >= SCAN_SECONDS:
+            due = turns * LOOK_SECONDS >= SCAN_SECONDS
+            if found is not None and (found != seen or (due and not applied)):
+                # One that was refused is tried again: its labels may wait for versions that come by themselves.
+                seen, turns = found, 0
+                applied = self._reread()
+            elif due:
                 turns = 0
                 self._scan()
 
@@ -159,11 +166,14 @@ class Reloader:
         while not self._stopping.wait(self._flags.model_config_file_poll_wait_seconds):
             self._reread()
 
-    def _reread(self) -> None:
+    def _reread(self) -> bool:
         try:
             self.apply(config.read(self._flags.model_config_file))
         except Failed as failed:
-            say(f"Failed to read ModelServerConfig file: {failed.code}: {failed.message}")
+            self._tell("", f"Failed to read ModelServerConfig file: {failed.code}: {failed.message}")
+            return False
+        self._tell("", "")
+        return True
 
     def _scan_for_ever(self) -> None:
         interval = self._flags.file_system_poll_wait_seconds
@@ -177,6 +187,20 @@ class Reloader:
 
     def _background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
+
+
+def _failed(rows: tuple[StatusRow, ...]) -> list[StatusRow]:
+    """The failed versions of a model, if it has none that is AVAILABLE."""
+    if any(row.state == State.AVAILABLE for row in rows):
+        return []
+    return [row for row in rows if row.state == State.END and row.code != "OK"]
+
+
+def _nothing_in(model: ModelConfig) -> str:
+    return (
+        f"No versions of servable {model.name} found under base path {model.base_path}. "
+        "Did you forget to name your leaf directory as a number (eg. '/1/')?"
+    )
 
 
 def _identity(file: str) -> tuple[int, int, int] | None:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
+from tfsdeploy.protocol.rest import MAX_INT64
 
+# absl::SimpleAtoi: blanks and a plus sign are fine. Negative numbers, too, but no version has one.
 _INT64 = re.compile(r"[ \t]*\+?[0-9]{1,19}[ \t]*\Z")
 
 
@@ -30,14 +32,21 @@ def versions_of(model: ModelConfig) -> dict[int, str]:
     Raises:
         StorageAway: its base path is not there.
     """
-    base = Path(model.base_path)
+    base = Path(folder(model.base_path))
     try:
         names = [entry.name for entry in base.iterdir()]
     except OSError as error:
         raise StorageAway(
             f"Could not find base path {model.base_path} for servable {model.name} with error {error.strerror}"
         ) from error
-    return chosen(model.policy, {int(name): str(base / name) for name in sorted(names) if _INT64.match(name)})
+    # Sorted, so that of two names for one version the shorter spelling wins, as in the original.
+    found = {int(name): str(base / name) for name in sorted(names) if _INT64.match(name)}
+    return chosen(model.policy, {version: path for version, path in found.items() if version <= MAX_INT64})
+
+
+def folder(base_path: str) -> str:
+    """A base path without the scheme of local files; other schemes name no folder that is there."""
+    return base_path.removeprefix("file://")
 
 
 def kept(model: ModelConfig, there: dict[int, str], loaded: frozenset[int]) -> dict[int, str]:
@@ -46,7 +55,7 @@ def kept(model: ModelConfig, there: dict[int, str], loaded: frozenset[int]) -> d
     if not isinstance(model.policy, Specific):
         return there
     missing = [version for version in model.policy.versions if version in loaded and version not in there]
-    return there | {version: str(Path(model.base_path) / str(version)) for version in missing}
+    return there | {version: str(Path(folder(model.base_path)) / str(version)) for version in missing}
 
 
 def chosen(policy: Policy, there: Mapping[int, str]) -> dict[int, str]:
