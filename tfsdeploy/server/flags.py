@@ -101,30 +101,15 @@ class Unusable(Exception):
     """A value that the flag cannot take; the original prints usage and ends with 255."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What the arguments say.
-
-    Attributes:
-        flags: those that are carried out.
-        unknown: arguments that are no flag; the original prints them and its usage, and goes on.
-        idle: flags of the original that do nothing here.
-    """
-
-    flags: Flags
-    unknown: tuple[str, ...]
-    idle: tuple[str, ...]
-
-
-def parse(arguments: Sequence[str]) -> Parsed:
+def parse(arguments: Sequence[str]) -> Flags:
     """Read the arguments by the original's rules (core/util/command_line_flags.cc).
 
-    Only ``--name=value`` (bools also ``--name``); the last one wins.
+    Only ``--name=value`` (bools also ``--name``); the last one wins; what is no flag is told, and the start goes on.
 
     Raises:
         Unusable: a value of the wrong type.
     """
-    flags, unknown, idle = Flags(), [], []
+    flags = Flags()
     types: dict[str, type] = {field.name: type(getattr(flags, field.name)) for field in fields(Flags)}
     for argument in arguments:
         name, equals, value = argument.removeprefix("--").partition("=")
@@ -135,10 +120,11 @@ def parse(arguments: Sequence[str]) -> Parsed:
         elif kind is not None and equals:
             setattr(flags, name, value if kind is str else _int(name, value))
         elif kind is None and argument.startswith("--") and name in ACCEPTED:
-            idle += [argument] if name not in QUIET else []
+            if name not in QUIET:
+                say(f"accepted, does nothing here: {argument}")
         else:
-            unknown.append(argument)
-    return Parsed(flags, tuple(unknown), tuple(idle))
+            say(f"unknown argument: {argument}")
+    return flags
 
 
 def say(line: str) -> None:

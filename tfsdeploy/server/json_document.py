@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from tfsdeploy.protocol.status import Failed
@@ -64,8 +66,11 @@ def shown(value: Any, depth: int = 0) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A plain value in JSON; text stays as it is."""
-    return json.dumps(value, ensure_ascii=False)
+    """A plain value in JSON; text stays as it is, and numbers up to 10^21 have no exponent."""
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and 1e16 <= abs(value) < 1e21:
+        return f"{Decimal(text):f}.0"
+    return text
 
 
 class _TooBig(Exception):
@@ -78,7 +83,7 @@ def _float(token: str) -> float:
     value = float(token)
     if value in (float("inf"), float("-inf")):
         raise _TooBig(token)
-    return value
+    return value if abs(value) >= sys.float_info.min else 0.0 * value  # numbers below the normal ones are none there
 
 
 def _int(token: str) -> int | float:

@@ -57,17 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(USAGE, end="")
         return FAILED
     try:
-        parsed = parse(words)
-        if parsed.flags.version:
+        flags = parse(words)
+        if flags.version:
             return _version()
-        for argument in parsed.idle:
-            say(f"accepted, does nothing here: {argument}")
-        if parsed.unknown:
-            print(
-                "\n".join(f"unknown argument: {argument}" for argument in parsed.unknown), USAGE, sep="\n", flush=True
-            )
-        _check(parsed.flags)
-        return Server(parsed.flags).run()
+        _check(flags)
+        return Server(flags).run()
     except Unusable as error:
         print(f"{error}\n{USAGE}", end="")
     except Failed as error:

@@ -1,0 +1,110 @@
+"""Models whose answers the recorded cases know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.models import write_half_plus_two
+
+DTYPES = (
+    "float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "bool", "string", "complex64",
+)  # fmt: skip
+
+
+def write_fleet(folder: Path) -> Path:
+    """``half_plus_two`` (123), ``multi`` (1) and ``versions`` (1 to 3: y = x + version, all of them) with labels.
+
+    Returns:
+        The configuration file.
+    """
+    write_half_plus_two(folder / "half_plus_two" / "00000123")
+    write_multi(folder / "multi" / "1")
+    for version in (1, 2, 3):
+        write_adder(folder / "versions" / str(version), version)
+    file = folder / "models.config"
+    file.write_text(
+        "model_config_list {\n"
+        + "".join(
+            f'  config {{ name: "{name}" base_path: "{folder}/{name}" model_platform: "tensorflow" {more} }}\n'
+            for name, more in {
+                "half_plus_two": "",
+                "multi": "",
+                "versions": 'model_version_policy { all {} } version_labels { key: "stable" value: 1 } '
+                'version_labels { key: "canary" value: 3 }',
+            }.items()
+        )
+        + "}\n"
+    )
+    return file
+
+
+def write_adder(path: Path, amount: float) -> None:
+    """A TensorFlow 2 model: ``y = x + amount``."""
+    import tensorflow as tf
+
+    class Adder(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.amount = tf.Variable(float(amount))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": x + self.amount}
+
+    model = Adder()
+    tf.saved_model.save(model, str(path), signatures={"serving_default": model.__call__})
+
+
+def write_multi(path: Path) -> None:
+    """One model with a signature for every kind of input and output."""
+    import tensorflow as tf
+
+    def spec(shape: list[int | None] | None, dtype: object, name: str) -> tf.TensorSpec:
+        return tf.TensorSpec(shape, dtype, name)
+
+    mixed = [("f", tf.float32), ("i", tf.int64), ("s", tf.string), ("b", tf.bool)]
+
+    class Multi(tf.Module):  # type: ignore[misc]
+        pass
+
+    def mix(f: tf.Tensor, i: tf.Tensor, s: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        text = tf.strings.join([s, "!"])
+        return {"f_out": f * 2, "i_out": i + 1, "s_out": text, "b_out": tf.logical_not(b), "s_bytes": tf.identity(s)}
+
+    def slow(n: tf.Tensor) -> dict[str, tf.Tensor]:
+        square = tf.ones([256, 256]) * 0.001
+        end = tf.reduce_max(n)
+        _, square = tf.while_loop(
+            lambda turn, _: turn < end,
+            lambda turn, m: (turn + 1, tf.linalg.matmul(m, m) * 0.5 + 0.001),
+            [tf.constant(0, tf.int64), square],
+            parallel_iterations=1,
+        )
+        return {"y": tf.cast(n, tf.float32) + 0 * tf.reduce_sum(square)}
+
+    floats = [spec([None], tf.float32, "x")]
+    functions = {
+        "serving_default": (mix, [spec([None], dtype, name) for name, dtype in mixed]),
+        "unbatched": (mix, [spec([], dtype, name) for name, dtype in mixed]),
+        "scalar_out": (lambda x: {"sum": tf.reduce_sum(x)}, floats),
+        "scalar_in": (lambda x: {"y": x * 2}, [spec([], tf.float32, "x")]),
+        "matrix": (lambda x: {"y": x * 2}, [spec([None, 3], tf.float32, "x")]),
+        "cube": (lambda x: {"y": x + 1}, [spec([None, 2, 2], tf.int32, "x")]),
+        "img": (
+            lambda image_bytes: {"out_bytes": tf.identity(image_bytes), "length": tf.strings.length(image_bytes)},
+            [spec([None], tf.string, "image_bytes")],
+        ),
+        "img1": (lambda image_bytes: {"out_bytes": tf.identity(image_bytes)}, [spec([None], tf.string, "image_bytes")]),
+        "text": (lambda text: {"text": tf.identity(text)}, [spec([None], tf.string, "text")]),
+        "mismatch": (lambda x: {"a": tf.identity(x), "b": tf.concat([x, x], 0)}, floats),
+        "empty_out": (lambda x: {"y": x[:0]}, floats),
+        "div": (lambda x: {"y": tf.constant(1.0) / x, "d": tf.cast(x, tf.float64) / 3}, floats),
+        "no_in": (lambda: {"y": tf.constant([42.0])}, []),
+        "slow": (slow, [spec([None], tf.int64, "n")]),
+    }
+    for name in DTYPES:
+        functions[f"id_{name}"] = (lambda x: {"y": tf.identity(x)}, [spec(None, getattr(tf, name), "x")])
+    model = Multi()
+    model.functions = {name: tf.function(body, input_signature=inputs) for name, (body, inputs) in functions.items()}
+    tf.saved_model.save(model, str(path), signatures=dict(model.functions))
