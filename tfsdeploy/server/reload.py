@@ -149,7 +149,9 @@ class Reloader:
     def _watch(self) -> None:
         """The configuration file by its stat, the folders every moment."""
         file = self._flags.model_config_file
-        seen, turns, applied = _identity(file), 0, True
+        # Nothing is taken for seen: the file may have been replaced since the start read it.
+        seen: tuple[int, int, int] | None = None
+        turns, applied = 0, True
         while not self._stopping.wait(LOOK_SECONDS):
             turns += 1
             found = _identity(file)
