@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.manager import Manager, Snapshot, State, next_action
+from tfsdeploy.server.manager import Manager
+from tfsdeploy.server.policy import Snapshot, State, next_action, postponed
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "server" / "next_action.yaml").read_text())
 
@@ -50,6 +51,23 @@ def test_the_policy_loads_only_what_is_new_and_aspired_and_unloads_only_what_ser
     if action:
         (row,) = (row for row in rows if row.version == action.version)
         assert (row.state, row.aspired) == ((State.START, True) if action.what == "load" else (State.AVAILABLE, False))
+
+
+@pytest.mark.parametrize(
+    ("row", "own", "like_tfs"),
+    [
+        (Snapshot(1, State.AVAILABLE, aspired=False), False, True),
+        (Snapshot(1, State.UNLOADING, aspired=False), True, True),
+        (Snapshot(1, State.LOADING, aspired=False), False, True),
+        (Snapshot(1, State.END, aspired=False), False, False),
+        (Snapshot(1, State.AVAILABLE, aspired=True), False, False),
+        (Snapshot(2, State.UNLOADING, aspired=False), False, False),
+    ],
+    ids=str,
+)
+def test_a_list_waits_until_what_it_wants_again_is_gone(row: Snapshot, own: bool, like_tfs: bool) -> None:
+    assert postponed([row], {1}, like_tfs=False) == own
+    assert postponed([row], {1}, like_tfs=True) == like_tfs
 
 
 class Memory:
@@ -104,9 +122,9 @@ class Servable:
 class Unit:
     """A manager and its memory, of one model ``m``."""
 
-    def __init__(self, threads: int = 2, retries: int = 0) -> None:
+    def __init__(self, threads: int = 2, retries: int = 0, *, like_tfs: bool = False) -> None:
         self.memory = Memory()
-        self.manager: Manager[Servable] = Manager(self.memory.load, threads=threads, retries=retries)
+        self.manager: Manager[Servable] = Manager(self.memory.load, threads=threads, retries=retries, like_tfs=like_tfs)
 
     def aspire(self, *versions: int, model: str = "m") -> None:
         """Want these versions of a model, and no others."""
@@ -232,6 +250,33 @@ def test_a_failed_version_is_tried_anew_when_it_was_given_up_and_is_wanted_again
     unit.aspire(1)
     unit.becomes(_1="AVAILABLE")
     assert unit.manager.status("m") == (StatusRow(1, "AVAILABLE"),)
+
+
+def test_the_way_back_from_a_version_that_cannot_load_is_free(unit: Unit) -> None:
+    unit.memory.failures["/m/2"] = 1
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire(2)
+    unit.becomes(_1="AVAILABLE", _2="END")
+    unit.aspire(1)
+    unit.aspire(1, 2)
+    unit.becomes(_1="AVAILABLE", _2="AVAILABLE")
+    assert unit.memory.loads == ["/m/1", "/m/2", "/m/2"]
+
+
+def test_like_the_original_the_way_back_from_a_version_that_cannot_load_is_shut() -> None:
+    unit = Unit(like_tfs=True)
+    unit.memory.failures["/m/2"] = 1
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire(2)
+    unit.becomes(_1="AVAILABLE", _2="END")
+    unit.aspire(1)
+    unit.aspire(1, 2)
+    assert unit.rows() == {1: "AVAILABLE", 2: "END"}
+    unit.aspire(3)
+    unit.becomes(_1="END", _2="END", _3="AVAILABLE")
+    unit.manager.close()
 
 
 @pytest.mark.parametrize(("failures", "ends"), [(0, "AVAILABLE"), (2, "AVAILABLE"), (3, "END")])

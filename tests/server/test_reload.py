@@ -1,0 +1,258 @@
+"""What follows from files and folders, in both modes; with models of numpy, so that loads take no time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.arrays import LIMIT_SECONDS, half_plus_two
+from tfsdeploy.protocol.model_config import Latest, ModelConfig, Policy, Specific, render
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.core import Core
+from tfsdeploy.server.flags import Flags
+from tfsdeploy.server.manager import Manager
+from tfsdeploy.server.reload import Reloader
+
+
+class Unit:
+    """A core that follows a file, over folders of which one named ``bad`` cannot be loaded."""
+
+    def __init__(self, folder: Path, *, like_tfs: bool) -> None:
+        self.folder = folder
+        self.file = folder / "models.config"
+        self.loads: list[str] = []
+        self.manager: Manager[Any] = Manager(self._load, threads=4, like_tfs=like_tfs)
+        self.core = Core(self.manager)
+        flags = Flags(
+            model_config_file=str(self.file), like_tfs=like_tfs, model_config_file_poll_wait_seconds=1,
+            file_system_poll_wait_seconds=1, max_num_load_retries=0,
+        )  # fmt: skip
+        self.reloader = Reloader(self.core, flags)
+
+    def _load(self, path: str) -> Any:
+        self.loads.append(path)
+        if (Path(path) / "bad").exists():
+            raise Failed("NOT_FOUND", f"nothing to load in {path}")
+        return half_plus_two()
+
+    def publish(self, model: str, version: int, *, bad: bool = False) -> None:
+        """A version's folder appears at once."""
+        staged = self.folder / model / f"{version}.tmp"
+        staged.mkdir(parents=True)
+        if bad:
+            (staged / "bad").touch()
+        staged.rename(self.folder / model / str(version))
+
+    def entry(self, model: str, policy: Policy | None = None, **labels: int) -> ModelConfig:
+        """A model of this unit's folders."""
+        return ModelConfig(model, str(self.folder / model), policy or Latest(), labels)
+
+    def write(self, *models: ModelConfig) -> None:
+        """Replace the configuration file at once."""
+        staged = self.folder / "models.config.tmp"
+        staged.write_text(render(models))
+        staged.replace(self.file)
+
+    def becomes(self, model: str, expected: dict[int, str]) -> None:
+        """Wait until a model's rows are these."""
+
+        def rows() -> dict[int, str]:
+            return {row.version: row.state for row in self.manager.status(model)}
+
+        assert self.manager.wait(lambda: rows() == expected, LIMIT_SECONDS), rows()
+
+    def close(self) -> None:
+        self.reloader.stop()
+        self.manager.close()
+
+
+@pytest.fixture(params=[False, True], ids=["own", "like-tfs"])
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Unit]:
+    made = Unit(tmp_path, like_tfs=request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Unit]:
+    made = Unit(tmp_path, like_tfs=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def like_tfs(tmp_path: Path) -> Iterator[Unit]:
+    made = Unit(tmp_path, like_tfs=True)
+    yield made
+    made.close()
+
+
+def test_versions_follow_the_file(unit: Unit) -> None:
+    unit.publish("m", 1)
+    unit.publish("m", 2)
+    unit.write(unit.entry("m", Specific((1,))))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.write(unit.entry("m", Specific((1, 2))))
+    unit.becomes("m", {1: "AVAILABLE", 2: "AVAILABLE"})
+    unit.write(unit.entry("m", Specific((2,))))
+    unit.becomes("m", {1: "END", 2: "AVAILABLE"})
+    unit.write()
+    unit.becomes("m", {1: "END", 2: "END"})
+
+
+def test_versions_follow_the_folder(unit: Unit) -> None:
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.publish("m", 2)
+    unit.becomes("m", {1: "END", 2: "AVAILABLE"})
+
+
+def test_a_version_that_cannot_load_leaves_the_others_alone(unit: Unit) -> None:
+    unit.publish("m", 1)
+    unit.publish("n", 1)
+    unit.write(unit.entry("m"), unit.entry("n"))
+    unit.reloader.start()
+    unit.publish("m", 2, bad=True)
+    unit.becomes("m", {1: "AVAILABLE", 2: "END"})
+    assert unit.manager.status("m")[0].message == f"nothing to load in {unit.folder / 'm' / '2'}"
+    unit.becomes("n", {1: "AVAILABLE"})
+
+
+def test_a_file_that_cannot_be_read_changes_nothing(unit: Unit, capsys: pytest.CaptureFixture[str]) -> None:
+    unit.publish("m", 1)
+    unit.publish("m", 2)
+    unit.write(unit.entry("m", Specific((1,))))
+    unit.reloader.start()
+    unit.file.write_text("model_config_list {")
+    told: list[str] = []
+
+    def refused() -> bool:
+        told.append(capsys.readouterr().err)
+        return "Failed to read ModelServerConfig file: INVALID_ARGUMENT: Invalid protobuf file" in "".join(told)
+
+    # Nothing changes in the manager, so it is asked anew every moment.
+    assert any(refused() or unit.manager.wait(lambda: False, 0.05) for _ in range(round(LIMIT_SECONDS / 0.05)))
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.write(unit.entry("m", Specific((2,))))
+    unit.becomes("m", {1: "END", 2: "AVAILABLE"})
+
+
+def test_the_same_file_again_loads_nothing_anew(unit: Unit) -> None:
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    for _ in range(3):
+        unit.write(unit.entry("m"))
+        unit.reloader.apply((unit.entry("m"),))
+    assert unit.loads == [str(unit.folder / "m" / "1")]
+
+
+def test_a_refused_label_changes_nothing_and_a_moved_one_follows_in_a_second_file(unit: Unit) -> None:
+    unit.publish("m", 1)
+    unit.publish("m", 2)
+    unit.write(unit.entry("m", Specific((1,))))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    with pytest.raises(Failed, match="Request to assign label to version 2 of model m"):
+        unit.reloader.apply((unit.entry("m", Specific((1, 2)), stable=2),))
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.write(unit.entry("m", Specific((1, 2)), stable=1))
+    unit.becomes("m", {1: "AVAILABLE", 2: "AVAILABLE"})
+    assert unit.core.version_of("m", None, "stable") == 1
+    unit.write(unit.entry("m", Specific((1, 2)), stable=2))
+    assert unit.manager.wait(lambda: unit.core.version_of("m", None, "stable") == 2, LIMIT_SECONDS)
+
+
+def test_a_model_whose_folder_is_away_holds_up_nobody_else(own: Unit) -> None:
+    own.publish("m", 1)
+    own.write(own.entry("m"), own.entry("away"))
+    own.reloader.start()
+    own.becomes("m", {1: "AVAILABLE"})
+    own.publish("m", 2)
+    own.becomes("m", {1: "END", 2: "AVAILABLE"})
+    own.publish("away", 1)
+    own.becomes("away", {1: "AVAILABLE"})
+
+
+def test_storage_that_looks_empty_unloads_nothing_that_is_asked_for_by_number(own: Unit) -> None:
+    own.publish("m", 1)
+    own.publish("m", 2)
+    own.write(own.entry("m", Specific((1,))))
+    own.reloader.start()
+    own.becomes("m", {1: "AVAILABLE"})
+    (own.folder / "m").rename(own.folder / "elsewhere")
+    (own.folder / "m").mkdir()
+    own.publish("m", 2)
+    own.write(own.entry("m", Specific((1, 2))))
+    own.becomes("m", {1: "AVAILABLE", 2: "AVAILABLE"})
+
+
+def test_a_failed_version_is_no_reason_not_to_start(own: Unit) -> None:
+    own.publish("m", 1, bad=True)
+    own.write(own.entry("m"))
+    own.reloader.start()
+    own.becomes("m", {1: "END"})
+
+
+def test_like_the_original_a_failed_version_ends_the_start(like_tfs: Unit) -> None:
+    like_tfs.publish("m", 1, bad=True)
+    like_tfs.publish("n", 1)
+    like_tfs.write(like_tfs.entry("m"), like_tfs.entry("n"))
+    with pytest.raises(Failed) as raised:
+        like_tfs.reloader.start()
+    assert (raised.value.code, raised.value.message) == (
+        "UNKNOWN",
+        "1 servable(s) did not become available: {{{name: m version: 1} due to error: NOT_FOUND: "
+        f"nothing to load in {like_tfs.folder / 'm' / '1'}}}, }}",
+    )
+
+
+def test_like_the_original_an_emptied_folder_unloads(like_tfs: Unit) -> None:
+    like_tfs.publish("m", 1)
+    like_tfs.write(like_tfs.entry("m"))
+    like_tfs.reloader.start()
+    (like_tfs.folder / "m" / "1").rename(like_tfs.folder / "elsewhere")
+    like_tfs.becomes("m", {1: "END"})
+
+
+def test_like_the_original_one_folder_that_is_away_holds_up_all(like_tfs: Unit) -> None:
+    like_tfs.publish("m", 1)
+    like_tfs.publish("n", 1)
+    like_tfs.write(like_tfs.entry("m"), like_tfs.entry("n"))
+    like_tfs.reloader.start()
+    (like_tfs.folder / "n").rename(like_tfs.folder / "elsewhere")
+    like_tfs.publish("m", 2)
+    like_tfs.reloader._scan()
+    like_tfs.becomes("m", {1: "AVAILABLE"})
+    (like_tfs.folder / "elsewhere").rename(like_tfs.folder / "n")
+    like_tfs.becomes("m", {1: "END", 2: "AVAILABLE"})
+
+
+def test_like_the_original_a_new_model_without_a_folder_holds_up_every_later_reload(like_tfs: Unit) -> None:
+    like_tfs.publish("m", 1)
+    like_tfs.write(like_tfs.entry("m"))
+    like_tfs.reloader.start()
+    done: list[str] = []
+
+    def reload(name: str, *models: ModelConfig) -> None:
+        like_tfs.reloader.apply(models)
+        done.append(name)
+
+    first = threading.Thread(target=reload, args=("first", like_tfs.entry("m"), like_tfs.entry("n")))
+    second = threading.Thread(target=reload, args=("second", like_tfs.entry("m")))
+    first.start()
+    assert like_tfs.manager.wait(like_tfs.reloader._applying.locked, LIMIT_SECONDS)
+    second.start()
+    second.join(0.3)
+    assert done == []
+    like_tfs.publish("n", 1)
+    first.join(LIMIT_SECONDS)
+    second.join(LIMIT_SECONDS)
+    assert done == ["first", "second"]
