@@ -184,6 +184,8 @@ class Server:
         runner = web.AppRunner(
             application,
             access_log=None,
+            # The client's own limit comes first, so that none of them writes to a connection that closes just then.
+            keepalive_timeout=3600,
             shutdown_timeout=flags.drain_seconds,
             # Bodies are inflated by the core, which knows the original's words for broken ones.
             auto_decompress=False,
