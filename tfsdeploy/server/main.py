@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -70,9 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _version() -> int:
-    import tensorflow as tf
-
-    print(f"TensorFlow ModelServer: tfsdeploy {__version__}\nTensorFlow Library: {tf.__version__}")
+    # Its metadata, because importing TensorFlow takes seconds and says more than was asked.
+    try:
+        library = metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:
+        library = "not installed"
+    print(f"TensorFlow ModelServer: tfsdeploy {__version__}\nTensorFlow Library: {library}")
     return 0
 
 
