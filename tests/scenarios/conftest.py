@@ -58,10 +58,11 @@ def shop(mode: str, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def fleet(shop: LiveFleet) -> Iterator[LiveFleet]:
-    """The shared fleet, healthy before and after."""
+    """The shared fleet, healthy before and after; its models leave with the next `up`."""
     shop.healthy()
     yield shop
     shop.healthy()
+    shop.spec["models"] = {"warm": {}}
 
 
 @pytest.fixture
