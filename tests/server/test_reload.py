@@ -27,10 +27,13 @@ class Unit:
         self.loads: list[str] = []
         self.manager: Manager[Any] = Manager(self._load, threads=4, like_tfs=like_tfs)
         self.core = Core(self.manager)
+        # The flags are whole seconds; a test need not wait that long.
         flags = Flags(
-            model_config_file=str(self.file), like_tfs=like_tfs, model_config_file_poll_wait_seconds=1,
-            file_system_poll_wait_seconds=1, max_num_load_retries=0,
-        )  # fmt: skip
+            model_config_file=str(self.file),
+            like_tfs=like_tfs,
+            model_config_file_poll_wait_seconds=0.1,  # type: ignore[arg-type]
+            file_system_poll_wait_seconds=0.1,  # type: ignore[arg-type]
+        )
         self.reloader = Reloader(self.core, flags)
 
     def _load(self, path: str) -> Any:
