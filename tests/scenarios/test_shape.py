@@ -65,6 +65,7 @@ def test_gateways_are_replaced(fleet: LiveFleet, model: str) -> None:
 
 def test_up_again_changes_nothing(fleet: LiveFleet) -> None:
     """What is as the file says is left alone."""
+    fleet.up()
     before = {process.pid for process in fleet.processes()}
     generation = fleet.release()["generation"]
     fleet.up()
