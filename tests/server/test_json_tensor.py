@@ -138,3 +138,22 @@ def test_rows_need_one_row_an_instance() -> None:
         with pytest.raises(Exception, match=words):
             render(outputs, "row")
     assert json.loads(render(refusals["Tensor name: a has inconsistent batch size: 1 expecting: 2"], "column"))
+
+
+# rapidjson/internal/dtoa.h, Prettify.
+IN_ERRORS = [
+    (0.0, "0.0"), (-0.0, "-0.0"), (1.0, "1.0"), (-2.5, "-2.5"), (0.1, "0.1"), (1e-5, "0.00001"), (1.5e-6, "0.0000015"),
+    (1e-7, "1e-7"), (1.25e-7, "1.25e-7"), (123456.75, "123456.75"), (1e16, "10000000000000000.0"),
+    (1e20, "100000000000000000000.0"), (1e21, "1e21"), (1.5e300, "1.5e300"), (float("inf"), "Infinity"),
+    (float("nan"), "NaN"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), IN_ERRORS, ids=str)
+def test_numbers_in_errors_are_written_as_the_original_writes_them(value: float, text: str) -> None:
+    assert json_document.shown([value]) == f"[{text}]"
+
+
+@given(st.floats(allow_nan=False))
+def test_a_number_in_an_error_is_the_number_that_was_sent(value: float) -> None:
+    assert float(json_document.shown(value)) == value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -66,11 +67,25 @@ def shown(value: Any, depth: int = 0) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A plain value in JSON; text stays as it is, and numbers up to 10^21 have no exponent."""
-    text = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float) and 1e16 <= abs(value) < 1e21:
-        return f"{Decimal(text):f}.0"
-    return text
+    """A plain value in JSON; text stays as it is."""
+    if isinstance(value, float) and math.isfinite(value):
+        return _float_text(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _float_text(value: float) -> str:
+    """A number without an exponent from 10^-6 up to 10^21, as RapidJSON writes it (rapidjson/internal/dtoa.h)."""
+    negative, figures, exponent = Decimal(repr(value)).normalize().as_tuple()
+    digits = "".join(map(str, figures))
+    point = len(digits) + int(exponent)
+    if 0 < point <= 21:
+        digits = digits.ljust(point, "0")
+        text = f"{digits[:point]}.{digits[point:] or '0'}"
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + "." * (len(digits) > 1) + digits[1:] + f"e{point - 1}"
+    return "-" + text if negative else text
 
 
 class _TooBig(Exception):
