@@ -198,9 +198,9 @@ class Fleet:
         """Wait until a generation's split is effective and acknowledged."""
         self.until(
             f"{traffic} of generation {generation}",
-            lambda status: (found := status.models.get(model))
-            and found.generation >= generation
-            and found.traffic == traffic,
+            lambda status: (
+                (found := status.models.get(model)) and found.generation >= generation and found.traffic == traffic
+            ),
         )
 
     def versions(self, count: int = 40) -> set[str]:
