@@ -48,7 +48,11 @@ class Answer:
                 "where": error.where or None,
                 "hint": error.hint or None,
             }
-            _print({**self._known, "error": plain})
+            try:
+                _print({**self._known, "error": plain})
+            except OSError:
+                # Nobody can read stdout any more, as on a full disk; stderr still tells.
+                mute(sys.stdout)
         print(_error_text(error, message), file=sys.stderr)
         return error.exit_code
 
@@ -61,6 +65,11 @@ class Answer:
             "" if self.debug else "`tfsdeploy --debug …` (or TFSDEPLOY_DEBUG=1) shows the traceback; please report it"
         )
         return self.fail(TfsdeployError(f"internal error: {words}", hint=hint))
+
+
+def mute(stream: TextIO) -> None:
+    """Let what is left for a stream that cannot be written go nowhere; Python would complain about it at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def colours(stream: TextIO) -> bool:

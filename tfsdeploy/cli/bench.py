@@ -41,9 +41,11 @@ def command(call: Call, model: str, rate: float, duration: float, protocol: str 
     from tfsdeploy.deploy.histogram import bars
     from tfsdeploy.deploy.load import Stream, milliseconds
     from tfsdeploy.deploy.probe import BOTH, asks, gateway_of
+    from tfsdeploy.release.update import model_of, present
 
     call.answer.know(model=model, protocol=protocol or "both", rate=rate, seconds=duration)
     _ = call.settings
+    model_of(present(call.target.releases()), model)
     gateway = gateway_of(call.target)
     wanted = tuple(one for one in BOTH if protocol in (None, one))
     stream = Stream(gateway.rest, gateway.grpc, asks(call.target, model, wanted), rate)

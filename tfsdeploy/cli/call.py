@@ -12,7 +12,7 @@ import click
 
 from tfsdeploy.cli.answer import Answer
 from tfsdeploy.cli.report import TerminalReport
-from tfsdeploy.errors import UsageError
+from tfsdeploy.errors import InvalidFile, UsageError
 
 if TYPE_CHECKING:
     from tfsdeploy.fleet.model import Fleet
@@ -73,7 +73,11 @@ class Call:
         """
         from tfsdeploy.targets.local.target import LocalTarget
 
-        kind = self.kind or ("local" if self.named else self.fleet.target)
+        try:
+            kind = self.kind or ("local" if self.named else self.fleet.target)
+        except InvalidFile as error:
+            error.hint = "a fleet that is up can be named without its file, where a command takes --fleet NAME"
+            raise
         if kind != LocalTarget.kind:
             raise UsageError(
                 f"the target {kind} is not part of this version",

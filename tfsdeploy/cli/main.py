@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from importlib import import_module
 import click
 
 from tfsdeploy import __version__
-from tfsdeploy.cli.answer import Answer
+from tfsdeploy.cli.answer import Answer, mute
 from tfsdeploy.errors import Interrupted, TfsdeployError, UsageError
 
 # name -> what it does; here, so that `--help` imports none of them.
@@ -112,8 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return answer.fail(error)
     except BrokenPipeError:
         # The reader of a pipe went away, as `head` does; Python's own flush at exit must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute(sys.stdout)
         return 1
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            mute(sys.stdout)
+            return answer.fail(TfsdeployError("the answer cannot be written: no space left", where="stdout"))
+        return answer.internal_error(error)
     except Exception as error:
         return answer.internal_error(error)
 

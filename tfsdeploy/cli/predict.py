@@ -41,11 +41,13 @@ def command(call: Call, model: str, request_json: str | None, example: bool, ver
     """
     from tfsdeploy.deploy.metadata import example_request, inputs_of
     from tfsdeploy.deploy.probe import gateway_of
+    from tfsdeploy.release.update import model_of, present
 
     call.answer.know(model=model, protocol="grpc" if grpc else "rest")
     if example == (request_json is not None):
         raise UsageError("one of the two is needed: a request, or --example")
     _ = call.settings
+    model_of(present(call.target.releases()), model)
     gateway = gateway_of(call.target)
     body = example_request(inputs_of(gateway.rest, model, version)) if request_json is None else _read(request_json)
     if grpc:

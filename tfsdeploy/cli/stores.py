@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfsdeploy.cli.call import Call
-from tfsdeploy.errors import UsageError
+from tfsdeploy.errors import TfsdeployError, UsageError
 
 if TYPE_CHECKING:
     from tfsdeploy.deploy.stores import StoredModels
     from tfsdeploy.fleet.model import Fleet
+    from tfsdeploy.targets.base import Settings
 
 
 def committed(fleet: Fleet) -> StoredModels:
@@ -25,9 +26,24 @@ def models_of(call: Call) -> StoredModels:
     from tfsdeploy.deploy.stores import StoredModels
 
     if call.named is None:
-        return committed(call.fleet)
-    settings = call.settings
-    return StoredModels(settings.store, settings.store_options)
+        models, settings = committed(call.fleet), _settings_if_up(call)
+    else:
+        settings = call.settings
+        models = StoredModels(settings.store, settings.store_options)
+    if settings is not None and not models.store.root.is_dir():
+        # An empty store made in its place would give numbers away anew that the fleet's history knows.
+        raise TfsdeployError(
+            "the store is away: its folder is not there",
+            where=models.store.url,
+            hint=f"fleet {settings.fleet} serves on without it; mount it again",
+        )
+    return models
+
+
+def _settings_if_up(call: Call) -> Settings | None:
+    from tfsdeploy.targets.local.target import LocalTarget
+
+    return call.target.settings() if call.fleet.target == LocalTarget.kind else None
 
 
 def known_model(store: StoredModels, model: str) -> None:

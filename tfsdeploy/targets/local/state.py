@@ -12,7 +12,8 @@ from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 
-from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.names import is_fleet_name
 from tfsdeploy.release.disk import write_atomically
 from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
 from tfsdeploy.targets.local.process import boot_id, is_alive
@@ -42,9 +43,16 @@ class FleetFolder:
     Args:
         home: see `home_folder`.
         fleet_name: the fleet.
+
+    Raises:
+        UsageError: what is no fleet's name is no folder's name either: ``..`` would lead elsewhere.
     """
 
     def __init__(self, home: Path, fleet_name: str) -> None:
+        if not is_fleet_name(fleet_name):
+            raise UsageError(
+                f"{fleet_name!r} is not a fleet name", hint="lower-case letters, digits and -, at most 40 characters"
+            )
         self.home = home
         self.fleet_name = fleet_name
         self.path = home.resolve() / "fleets" / fleet_name
