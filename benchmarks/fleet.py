@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from benchmarks.figure import Figure, percentile
 from tests import models
 from tests.scenarios.live import LiveFleet, eventually
 from tests.scenarios.stream import stream, within_binomial_bounds
@@ -26,16 +25,6 @@ RATE = float(os.environ.get("TFSDEPLOY_BENCH_RATE", "250"))
 CHANGES = 20
 KILLS = 5
 MODEL = "m"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One row of the table."""
-
-    what: str
-    reach: str
-    measured: str
-    reached: bool
 
 
 @contextmanager
@@ -59,10 +48,10 @@ def switches(fleet: LiveFleet, repeats: int = REPEATS) -> list[Figure]:
     promotes, rollbacks, moves = _rounds(fleet, repeats)
     hung = _hung_rollbacks(fleet, repeats)
     return [
-        _seconds("rollback, command start to last gateway switched, p99", rollbacks, 1.0),
-        _seconds("the same with one replica hung, p99", hung, 1.0),
-        _seconds("the switch alone, p99", moves, 0.1),
-        _seconds("promote beyond the slowest replica's own load, p50", promotes, 0.5, share=0.5),
+        percentile("rollback, command start to its end", rollbacks, 1.0),
+        percentile("the same with one replica hung", hung, 1.0),
+        percentile("the switch alone", moves, 0.1),
+        percentile("promote, the whole command, the load of a small model included", promotes, 0.5, share=0.5),
     ]
 
 
@@ -153,12 +142,6 @@ def _timed(fleet: LiveFleet, words: tuple[str, ...]) -> float:
     argv = [str(Path(sys.executable).with_name("tfsdeploy")), *words]
     subprocess.run(argv, cwd=fleet.folder, env=fleet.environment(), check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
-
-
-def _seconds(what: str, took: list[float], reach: float, share: float = 0.99) -> Figure:
-    ordered = sorted(took)
-    value = statistics.median(ordered) if share == 0.5 else ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-    return Figure(f"{what} (of {len(took)})", f"{reach} s", f"{value:.3f} s", value <= reach)
 
 
 def _cpu(process: psutil.Process) -> float:

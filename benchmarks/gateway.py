@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figure import Figure, table
 from benchmarks.wire import Connection, Grpc, Rest, at_once, one_by_one, rest_request
 from tests.gateway.harness import PREDICTION, Gateway, free_ports, gateway, wait
 from tests.gateway.wire import request
@@ -33,6 +34,9 @@ REQUESTS = 250
 SECONDS = 1.5
 IN_FLIGHT = 32
 CHANGES = 15
+MODELS = (250, 500, 1000)
+LINEAR = 1.3
+"""What linear growth may have beyond it, for noise."""
 _TYPE = "type.googleapis.com/envoy."
 
 
@@ -158,26 +162,49 @@ def size(models: int = 1000, replicas: int = 10) -> Size:
             )
 
 
-def main() -> None:
-    """Prints the figures beside what they should reach."""
-    print(f"{'':22}{'plain':>10}{'gateway':>10}{'':4}reach")
-    for cost in costs():
-        plain, full = cost.p50_ms
-        print(f"{cost.protocol + ' p50, ms':22}{plain:10.3f}{full:10.3f}    +{cost.added_ms:.3f} (<= +0.15)")
-        print(f"{cost.protocol + ' p99, ms':22}{cost.p99_ms[0]:10.3f}{cost.p99_ms[1]:10.3f}")
-        plain, full = cost.per_second
-        print(f"{cost.protocol + ' requests/s':22}{plain:10.0f}{full:10.0f}    x{cost.throughput:.2f} (>= 0.5)")
-        plain, full = cost.cpu_microseconds
-        share = cost.throughput_per_core
-        print(f"{cost.protocol + ' CPU, us/request':22}{plain:10.1f}{full:10.1f}    x{share:.2f} per core (>= 0.5)")
-    for models in (100, 1000):
-        large = size(models)
-        middle, worst = statistics.median(large.weight_ms), max(large.weight_ms)
-        print(
-            f"{models} models x 2 versions x 10 replicas: weight change effective p50 {middle:.0f} ms, "
-            f"max {worst:.0f} ms (<= 1000); start {large.start_seconds:.1f} s, clusters {large.clusters_mb:.1f} MB, "
-            f"routes {large.routes_mb:.1f} MB, memory {large.memory_mb:.0f} MB"
-        )
+def figures() -> list[Figure]:
+    """Both protocols' costs and the growth with the number of models, beside what they should reach."""
+    return [figure for cost in costs() for figure in _judged(cost)] + _growth([size(count) for count in MODELS])
+
+
+def _judged(cost: Cost) -> list[Figure]:
+    (plain_ms, full_ms), (plain, full) = cost.p50_ms, cost.per_second
+    return [
+        Figure(
+            f"{cost.protocol}: p50 that choosing a version adds to plain Envoy routing",
+            "+0.15 ms",
+            f"+{cost.added_ms:.3f} ms ({plain_ms:.3f} -> {full_ms:.3f})",
+            cost.added_ms <= 0.15,
+        ),
+        Figure(
+            f"{cost.protocol}: share of plain Envoy routing's throughput",
+            "0.5",
+            f"{cost.throughput:.2f} ({plain:.0f} -> {full:.0f}/s; per core {cost.throughput_per_core:.2f})",
+            cost.throughput >= 0.5,
+        ),
+    ]
+
+
+def _growth(sizes: list[Size]) -> list[Figure]:
+    """The largest fleet's slowest change, and how the time grows between the two largest."""
+    *_, smaller, largest = sizes
+    middles = [statistics.median(one.weight_ms) for one in sizes]
+    worst = max(largest.weight_ms)
+    ratio, factor = middles[-1] / middles[-2], largest.models / smaller.models
+    return [
+        Figure(
+            f"one weight change effective, {largest.models:,} models x 2 versions x 10 replicas",
+            "1 s",
+            f"{worst / 1000:.3f} s (p50 {middles[-1] / 1000:.3f}; start {largest.start_seconds:.1f} s)",
+            worst <= 1000,
+        ),
+        Figure(
+            f"the same for {', '.join(str(one.models) for one in sizes)} models, p50",
+            f"x{factor * LINEAR:.1f} at most",
+            f"{', '.join(f'{middle:.0f}' for middle in middles)} ms: x{ratio:.1f}",
+            ratio <= factor * LINEAR,
+        ),
+    ]
 
 
 def _with_plain(listeners: str, rest_port: int, grpc_port: int) -> str:
@@ -263,4 +290,4 @@ def _memory_mb(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    print(table(figures()))
