@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,15 @@ def fleet(tmp_path: Path, run: Run) -> Iterator[SmallFleet]:
             addresses = {"status": gateway.status, "rest": gateway.rest, "grpc": gateway.grpc}
             home.write_endpoint("gateway", gateway.name, addresses)
         yield running
+
+
+def test_push_gives_no_number_anew_that_the_history_knows(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    assert run("promote", "ranker", "3").code == 0
+    assert run("rollback", "ranker").code == 0
+    for version in (2, 3):
+        shutil.rmtree(tmp_path / "models" / "ranker" / str(version))
+    assert run("push", "ranker", "export/2", "-o", "json").document("push")["version"] == 4
+    assert run("push", "ranker", "export/3", "--fleet", "shop", "-o", "json").document("push")["version"] == 5
 
 
 def test_promote_and_rollback(fleet: SmallFleet, run: Run) -> None:

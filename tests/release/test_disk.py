@@ -18,7 +18,7 @@ import pytest
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.release import transitions
 from tfsdeploy.release.disk import Conflict, ReleaseFolder
-from tfsdeploy.release.history import models_at, needed_versions
+from tfsdeploy.release.history import needed_versions
 from tfsdeploy.release.model import MAX_BYTES, Change, InvalidRelease, Release, encode
 from tfsdeploy.release.update import Author, change_model, change_models
 
@@ -126,9 +126,11 @@ def test_history_rebuilds_every_generation_that_is_kept(tmp_path: Path) -> None:
     assert present is not None
     entries = folder.history()
     assert len(entries) == 11
-    for generation in range(present.generation - 10, present.generation + 1):
-        assert models_at(present, entries, generation) == states[generation]
-    assert models_at(present, entries, 1) is None
+    models = dict(present.models)
+    for entry in entries:
+        assert models == states[entry.generation]
+        models |= entry.change.before
+        models = {name: model for name, model in models.items() if model is not None}
     assert "extra25" in needed_versions(present, entries)
 
 

@@ -26,14 +26,18 @@ def command(call: Call, model: str, folder: Path, version: int | None) -> None:
     """Publish the SavedModel in DIR as a version of MODEL.
 
     The version exists, whole and recorded, or not at all. Its number never stands for other bytes: one that is taken
-    is refused (exit 5).
+    is refused (exit 5). The next number is higher than any that the store holds or the fleet's history remembers.
     """
-    from tfsdeploy.cli.stores import models_of
+    from tfsdeploy.cli.stores import highest_known, models_of
 
     store = models_of(call).store
     call.answer.know(model=model, version=version, store=store.url)
     record, was_there = store.publish(
-        model, folder, version, lambda done, total: call.report.progress(model, done, total)
+        model,
+        folder,
+        version,
+        lambda done, total: call.report.progress(model, done, total),
+        above=highest_known(call, model) if version is None else 0,
     )
     call.report.clear()
     call.answer.give({"version": record.version, "digest": record.digest, "bytes": record.bytes})

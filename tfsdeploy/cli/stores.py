@@ -40,6 +40,17 @@ def models_of(call: Call) -> StoredModels:
     return models
 
 
+def highest_known(call: Call, model: str) -> int:
+    """The highest version of a model that the release of the fleet, or its history, remembers; 0 if none."""
+    from tfsdeploy.release.history import needed_versions
+
+    settings = call.settings if call.named else _settings_if_up(call)
+    release = None if settings is None else call.target.releases().read()
+    if release is None:
+        return 0
+    return max(needed_versions(release, call.target.releases().history()).get(model, ()), default=0)
+
+
 def _settings_if_up(call: Call) -> Settings | None:
     from tfsdeploy.targets.local.target import LocalTarget
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfsdeploy.release.model import Change, InvalidRelease, ModelRelease, Release, change_from_plain, change_to_plain
+from tfsdeploy.release.model import Change, InvalidRelease, Release, change_from_plain, change_to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +21,6 @@ class Entry:
 def present_entry(release: Release) -> Entry:
     """The entry that the present generation carries."""
     return Entry(release.uid, release.generation, release.change)
-
-
-def models_at(release: Release, entries: Sequence[Entry], generation: int) -> dict[str, ModelRelease] | None:
-    """The models as they were at an older generation, by undoing each change after it.
-
-    Args:
-        release: the present generation.
-        entries: the history, newest first, starting with the present generation.
-        generation: the one asked for.
-
-    Returns:
-        None if the history does not reach back so far.
-    """
-    models = dict(release.models)
-    at = release.generation
-    for entry in entries:
-        if at <= generation:
-            break
-        if entry.generation != at:
-            return None
-        for name, before in entry.change.before.items():
-            if before is None:
-                models.pop(name, None)
-            else:
-                models[name] = before
-        at -= 1
-    return models if at == generation else None
 
 
 def needed_versions(release: Release, entries: Sequence[Entry]) -> dict[str, set[int]]:

@@ -46,7 +46,7 @@ class _Source:
 
 
 def publish(
-    folder: Path, model_name: str, source: Path, version: int | None, progress: Progress = silent
+    folder: Path, model_name: str, source: Path, version: int | None, progress: Progress = silent, *, above: int = 0
 ) -> tuple[Record, bool]:
     """Copy a SavedModel into a model's folder as a new version.
 
@@ -56,13 +56,14 @@ def publish(
         source: the SavedModel's folder.
         version: its number, 1 to `MAX_VERSION`; None for the next free one.
         progress: hears how many bytes are copied.
+        above: the next free number is higher than this: numbers that a fleet remembers are not given anew.
 
     Returns:
-        The commit record, and whether it was there already with the same bytes.
+        The commit record, and whether it was there before with the same bytes.
 
     Raises:
         UsageError: the source is no complete SavedModel, or the number is none.
-        Busy: the number is taken by other bytes; says by whom.
+        Busy: the number is taken by other bytes, or another publisher took it meanwhile; says who.
         TfsdeployError: the disk is full or refuses, or the source changed; nothing of it stays.
     """
     if version is not None:
@@ -84,7 +85,7 @@ def publish(
         with staging(folder) as place:
             copied = _copy(files, place, progress)
             looked_at.check_unchanged()
-            return _commit(folder, model_name, place, copied, version)
+            return _commit(folder, model_name, place, copied, version, above), False
 
 
 def adopt(folder: Path, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
@@ -128,12 +129,12 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
 
 
 def _commit(
-    folder: Path, model_name: str, place: Path, files: tuple[File, ...], version: int | None
-) -> tuple[Record, bool]:
+    folder: Path, model_name: str, place: Path, files: tuple[File, ...], version: int | None, above: int
+) -> Record:
     """Give the staged version its record and its number."""
     tensorflow = inspect(place).tensorflow
     for _ in range(ATTEMPTS):
-        number = version or _next_version(folder)
+        number = version or _next_version(folder, above)
         record = _record(model_name, number, files, tensorflow)
         durable.write(place / RECORD_FILE, encode(record).encode())
         durable.sync_folders(place)
@@ -141,9 +142,14 @@ def _commit(
             with _disk(folder, f"version {number} is published, but may be lost if the machine stops now"):
                 durable.sync(folder)
                 durable.sync(folder.parent)
-            return record, False
+            return record
         if version is not None:
-            return _same_or_busy(folder, model_name, version, record.digest), True
+            there = _same_or_busy(folder, model_name, version, record.digest)
+            raise Busy(
+                f"this number was taken meanwhile: {there.by} published the same bytes at {there.committed}",
+                where=f"{model_name}/{version}",
+                hint="there is nothing left to do",
+            )
     raise Busy(f"{ATTEMPTS} numbers in a row were taken by others while this version was published", where=model_name)
 
 
@@ -202,9 +208,10 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _next_version(folder: Path) -> int:
+def _next_version(folder: Path, above: int) -> int:
     numbers = (_as_a_number(name) for name in os.listdir(folder))
     highest = max((number for number in numbers if number), default=0)
+    highest = max(highest, above)
     if highest >= MAX_VERSION:
         raise UsageError("the highest version number there is is taken", where=str(folder))
     return highest + 1

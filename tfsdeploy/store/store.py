@@ -32,7 +32,7 @@ class Store(Protocol):
         """A version's commit record; None if there is none."""
 
     def publish(
-        self, model_name: str, source: Path, version: int | None, progress: Progress = ...
+        self, model_name: str, source: Path, version: int | None, progress: Progress = ..., *, above: int = ...
     ) -> tuple[Record, bool]:
         """See `tfsdeploy.store.publish.publish`."""
 
@@ -83,12 +83,12 @@ class FileStore:
             ) from error
 
     def publish(
-        self, model_name: str, source: Path, version: int | None, progress: Progress = silent
+        self, model_name: str, source: Path, version: int | None, progress: Progress = silent, *, above: int = 0
     ) -> tuple[Record, bool]:
         """See `Store.publish`."""
         from tfsdeploy.store.publish import publish
 
-        return publish(self.model_path(model_name), model_name, source, version, progress)
+        return publish(self.model_path(model_name), model_name, source, version, progress, above=above)
 
     def adopt(self, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
         """See `Store.adopt`."""
