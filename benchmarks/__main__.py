@@ -1,4 +1,4 @@
-"""`make bench`: the table of docs/performance.md for the machine that it runs on; three quarters of an hour with the full counts."""
+"""`make bench`: the table of docs/performance.md for the machine that it runs on; three quarters of an hour in full."""
 
 from __future__ import annotations
 

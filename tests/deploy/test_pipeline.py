@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.small_fleet import SmallFleet
-from tfsdeploy.deploy.pipeline import Outcome, diff, up
+from tfsdeploy.deploy.pipeline import Differences, Outcome, differences, up
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.fleet.load import parse_fleet
 from tfsdeploy.fleet.model import Fleet
@@ -95,11 +95,11 @@ def test_up_again_writes_nothing(live: Settled) -> None:
 
 
 def test_a_changed_pin_is_folded_and_settled(live: Settled) -> None:
-    assert diff(fleet({"ranker": {"version": 2}}), live, Shelf())
+    assert differences(fleet({"ranker": {"version": 2}}), live, Shelf()).changes
     bring_up(live, fleet({"ranker": {"version": 2}}))
     model = live.model("ranker")
     assert (model.traffic, model.from_, model.previous, sorted(model.versions)) == ({2: 100}, None, 1, [1, 2])
-    assert diff(fleet({"ranker": {"version": 2}}), live, Shelf()) == ()
+    assert differences(fleet({"ranker": {"version": 2}}), live, Shelf()) == Differences((), ())
 
 
 def test_what_is_beyond_keep_leaves_when_the_pin_is_effective(live: Settled) -> None:
@@ -123,6 +123,7 @@ def test_what_a_rollback_left_hot_stays_hot(live: Settled) -> None:
     back = bring_up(live, fleet({"ranker": {"version": 2}}))
     assert (live.model("ranker").traffic, sorted(live.model("ranker").versions)) == ({1: 100}, [1, 2])
     assert len(back.warnings) == 1
+    assert differences(fleet({"ranker": {"version": 2}}), live, Shelf()) == Differences((), back.warnings)
     assert bring_up(live, fleet({"ranker": {"version": 2}})).generation == back.generation
 
 

@@ -85,4 +85,4 @@ def own(mode: str, samples: Path, tmp_path: Path) -> Iterator[Callable[..., Live
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
     """A model name of the scenario's own."""
-    return request.node.originalname.removeprefix("test_")[:50]
+    return request.node.name.removeprefix("test_").replace("[", "-").removesuffix("]")[:60]

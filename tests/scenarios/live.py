@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from typing import Any
 
 import psutil
 import yaml
+
+FULL_DISK = ("sh", "-c", 'ulimit -f 0; exec "$@"', "sh")
+"""Starts a command that cannot write a byte to a file."""
 
 LIMIT = 60.0
 """Seconds that any state may take to come about on a busy machine."""
@@ -99,15 +103,15 @@ class LiveFleet:
         """The environment of every command of this fleet."""
         return {**os.environ, "TFSDEPLOY_HOME": str(self.home), "NO_COLOR": "1"}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command and go on."""
-        argv = [sys.executable, "-m", "tfsdeploy", *words]
+    def start(self, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start a command and go on; ``under`` is what starts it, such as a shell with limits."""
+        argv = [*under, sys.executable, "-m", "tfsdeploy", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, cwd=self.folder, env=self.environment(), stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, *words: str, code: int | None = 0, limit: float = 180) -> Run:
+    def run(self, *words: str, code: int | None = 0, limit: float = 180, under: tuple[str, ...] = ()) -> Run:
         """Run a command to its end; ``code`` is the exit code it must have (None: any)."""
-        process = self.start(*words)
+        process = self.start(*words, under=under)
         try:
             out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -230,6 +234,18 @@ class LiveFleet:
             for process in processes:
                 if process.is_running():
                     process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def full_disk(self, *processes: psutil.Process) -> Iterator[None]:
+        """Let processes write no byte to a file while the block runs: EFBIG stands for ENOSPC, and needs no root."""
+        for process in processes:
+            process.rlimit(psutil.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            yield
+        finally:
+            for process in processes:
+                if process.is_running():
+                    process.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def down(self) -> None:
         """Remove the fleet and prove that nothing is left but the store."""

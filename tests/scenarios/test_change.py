@@ -41,12 +41,14 @@ def test_second_rollback_is_refused(fleet: LiveFleet, model: str) -> None:
 def test_canary_gets_its_share(fleet: LiveFleet, model: str) -> None:
     """A canary's share is within binomial bounds, and explicit versions are always respected."""
     fleet.serve(model, 1, 2)
-    fleet.promote(model, 2, "--weight", "20")
-    eventually(lambda: fleet.effective(model, {1: 80, 2: 20}), "the canary's split")
-    with stream(fleet, {model: {1, 2}, f"{model}/1": {1}, f"{model}/2": {2}}, rate=80, seconds=10) as requests:
-        pass
-    requests.check()
-    assert within_binomial_bounds(requests.answers[model].get(2, 0), sum(requests.answers[model].values()), 0.20)
+    for weight in (5, 20, 50):
+        fleet.promote(model, 2, "--weight", str(weight))
+        eventually(lambda weight=weight: fleet.effective(model, {1: 100 - weight, 2: weight}), "the canary's split")
+        with stream(fleet, {model: {1, 2}, f"{model}/1": {1}, f"{model}/2": {2}}, rate=80, seconds=6) as requests:
+            pass
+        requests.check()
+        answers = requests.answers[model]
+        assert within_binomial_bounds(answers.get(2, 0), sum(answers.values()), weight / 100)
     fleet.rollback(model)
     assert fleet.effective(model, {1: 100})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from tests.scenarios.live import LiveFleet, eventually
+from tests.scenarios.live import FULL_DISK, LiveFleet, eventually
 from tests.scenarios.stream import stream
 
 
@@ -139,19 +139,30 @@ def test_replica_that_lost_previous(fleet: LiveFleet, model: str) -> None:
 def test_disk_full_for_the_release(fleet: LiveFleet, model: str) -> None:
     """A release that cannot be written leaves the fleet as it was, and the command says so."""
     fleet.serve(model, 1, 2)
-    history = fleet.state / "history"
-    aside = history.with_name("history.aside")
-    history.rename(aside)
-    history.write_text("in the way, as a full disk is")
-    try:
-        with stream(fleet, {model: {1}}) as requests:
-            refused = fleet.promote(model, 2, code=1)
-        requests.check()
-        assert "cannot be written" in refused.document["error"]["message"]
-    finally:
-        history.unlink()
-        aside.rename(history)
+    words = ("promote", model, "2", "-o", "json")
+    with stream(fleet, {model: {1}}) as requests:
+        refused = fleet.run(*words, code=1, under=FULL_DISK)
+    requests.check()
+    assert "cannot be written" in refused.document["error"]["message"]
     assert fleet.effective(model, {1: 100})
+    fleet.run(*words)
+    assert fleet.effective(model, {2: 100})
+
+
+@pytest.mark.parametrize("part", ["replicas", "gateways"])
+def test_disk_full_for_the_agents(fleet: LiveFleet, model: str, part: str) -> None:
+    """Agents that cannot write serve on as before; the promote says who holds it up, and goes on once there is room."""
+    fleet.serve(model, 1, 2)
+    agents = fleet.replica_agents() if part == "replicas" else fleet.gateway_agents()
+    with stream(fleet, {model: {1, 2}}) as requests:
+        with fleet.full_disk(*agents):
+            held = fleet.promote(model, 2, "--timeout", "4", code=None)
+            assert held.code in (1, 4), held
+            assert fleet.effective(model, {1: 100})
+        fleet.promote(model, 2, "--yes")
+    requests.check()
+    assert fleet.effective(model, {2: 100})
+    fleet.healthy()
 
 
 def test_everything_is_killed(fleet: LiveFleet, model: str) -> None:

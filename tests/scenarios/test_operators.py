@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import signal
+import subprocess
+from contextlib import suppress
 
 import psutil
 
@@ -63,6 +66,24 @@ def test_promote_killed_at_every_step_is_continued(fleet: LiveFleet, model: str)
     requests.check()
 
 
+def test_promote_killed_at_any_moment_is_continued(fleet: LiveFleet, model: str) -> None:
+    """Killed between two steps, or within one: the fleet serves on, and the same command continues."""
+    fleet.serve(model, 1, 2)
+    moments = random.Random(11)
+    with stream(fleet, {model: {1, 2}}) as requests:
+        for turn in range(6):
+            to = 2 - turn % 2
+            words = ("promote", model, str(to), "--steps", "30,100", "--interval", "0.1s", "--yes", "-o", "json")
+            command = fleet.start(*words)
+            with suppress(subprocess.TimeoutExpired):
+                command.wait(moments.uniform(0.1, 1.0))
+            command.kill()
+            command.communicate()
+            fleet.run(*words)
+            assert fleet.effective(model, {to: 100})
+    requests.check()
+
+
 def test_interrupted_promote_says_how_to_go_on(fleet: LiveFleet, model: str) -> None:
     """Ctrl-C stops where it is, exit 130, and the hint names both ways."""
     fleet.serve(model, 1, 2)
@@ -102,6 +123,9 @@ def test_emergency_rollback_stands_until_git_changes(fleet: LiveFleet, model: st
         again = fleet.up()
         assert fleet.effective(model, {1: 100})
         assert model in again.out + again.err
+        shown = fleet.run("diff", "-o", "json", code=3).document
+        assert shown["changes"] == []
+        assert any(f"model {model}: the fleet file pins version 2" in line for line in shown["stays"])
         fleet.spec["models"][model] = {"version": 3}
         fleet.up()
         eventually(lambda: fleet.effective(model, {3: 100}), "the new pin")

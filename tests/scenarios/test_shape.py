@@ -9,10 +9,10 @@ from tests.scenarios.stream import stream
 
 
 def test_scale_up_and_down(fleet: LiveFleet, model: str) -> None:
-    """3 -> 4 -> 2 -> 3 replicas, and no request notices."""
+    """2 -> 5 -> 3 replicas, and no request notices."""
     fleet.serve(model, 1)
     with stream(fleet, {model: {1}}) as requests:
-        for count in (4, 2, 3):
+        for count in (2, 5, 3):
             fleet.spec["serving"]["replicas"] = count
             fleet.up()
             assert len(fleet.servers()) == count

@@ -13,19 +13,22 @@ from tfsdeploy.cli.command import fleet_options
     "diff",
     examples=("tfsdeploy diff", "tfsdeploy diff -o json"),
     exits=(0, 1, 2, 3, 5),
-    fields=("fleet", "target", "changes"),
+    fields=("fleet", "target", "changes", "stays"),
 )
 @fleet_options()
 def command(call: Call) -> int:
-    """Show what `up` would change, with the reason of each change; exit 3 if there is something."""
+    """Show what `up` would change, with the reason of each change, and what it would leave although the file says
+    otherwise; exit 3 if there is something.
+    """
     from tfsdeploy.cli.stores import committed
-    from tfsdeploy.deploy.pipeline import diff
+    from tfsdeploy.deploy.pipeline import differences
     from tfsdeploy.errors import ChangesPending
 
     fleet, target = call.fleet, call.target
     call.answer.know(fleet=fleet.name, target=target.kind)
-    changes = diff(fleet, target, committed(fleet))
-    call.answer.give({"changes": list(changes)})
+    found = differences(fleet, target, committed(fleet))
+    call.answer.give({"changes": list(found.changes), "stays": list(found.stays)})
+    lines = (*found.changes, *found.stays)
     if not call.answer.json:
-        click.echo("\n".join(changes) if changes else f"fleet {fleet.name} is as {call.path} says")
-    return ChangesPending.exit_code if changes else 0
+        click.echo("\n".join(lines) if lines else f"fleet {fleet.name} is as {call.path} says")
+    return ChangesPending.exit_code if lines else 0

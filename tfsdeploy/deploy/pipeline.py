@@ -70,7 +70,7 @@ def up(
     """
     with target.exclusive(fleet):
         # Said before anything is made: a version that is pinned and not there, a model that another command holds.
-        diff(fleet, target, store)
+        differences(fleet, target, store)
         target.prepare(fleet)
         shape = target.changes(fleet)
         planned, release = _bring_release(fleet, target, store, enforce_pins)
@@ -87,11 +87,24 @@ def up(
     return Outcome(fleet.name, release.generation, (*planned.lines, *shape), planned.warnings, target.gateways())
 
 
-def diff(fleet: Fleet, target: Target, store: Committed) -> tuple[str, ...]:
-    """What `up` would do, a line each with its reason; empty if nothing."""
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Where a fleet is not as its file says.
+
+    Attributes:
+        changes: what `up` would do, a line each with its reason.
+        stays: what `up` would leave as it is, such as a pin that an emergency rollback has overruled.
+    """
+
+    changes: tuple[str, ...]
+    stays: tuple[str, ...]
+
+
+def differences(fleet: Fleet, target: Target, store: Committed) -> Differences:
+    """Compare a fleet with its file; changes nothing."""
     release = target.releases().read() or _nothing(fleet)
     planned = release_plan(release, fleet, store)
-    return (*target.changes(fleet), *planned.lines)
+    return Differences((*target.changes(fleet), *planned.lines), planned.warnings)
 
 
 def _bring_release(fleet: Fleet, target: Target, store: Committed, enforce_pins: bool) -> tuple[ReleasePlan, Release]:
