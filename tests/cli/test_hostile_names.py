@@ -2,28 +2,79 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Run
+from tests.cli.saved_models import write_saved_model
+
+FLEET = "apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: file://./models\nmodels: {}\n"
+
+HOSTILE = (
+    "../precious",
+    "../../precious",
+    "x/../../precious",
+    "/precious",
+    "..",
+    ".",
+    "",
+    " ",
+    "a/b",
+    "a\\b",
+    "a\nb",
+    "a\x1b[31mb",
+    "a;b",
+    "$(touch precious)",
+    "%2e%2e",
+    "r\u0430nker",
+    "ranker\u200b",
+    "\u202eranker",
+    ".staging-x",
+    "x" * 300,
+)
+"""Ways out of a folder, into a shell, a terminal or a URL, and letters that look like others."""
+
+MODEL_COMMANDS = (
+    ("push", "MODEL", "export"),
+    ("adopt", "MODEL", "1"),
+    ("versions", "MODEL"),
+    ("inspect", "MODEL", "1"),
+    ("promote", "MODEL", "1", "--yes"),
+    ("rollback", "MODEL"),
+    ("predict", "MODEL", "{}"),
+    ("bench", "MODEL", "--rate", "1", "--duration", "1s"),
+    ("history", "--model", "MODEL"),
+    ("logs", "MODEL"),
+)
+
 
 @pytest.mark.parametrize("command", ["down --yes", "status", "rollback m", "logs", "history"])
 @pytest.mark.parametrize("name", ["../../precious", "x/../../../precious", "..", ".", "", "/precious", "Shop", "a\nb"])
-def test_what_is_no_fleet_name_is_refused(tmp_path: Path, command: str, name: str) -> None:
-    home, precious = tmp_path / "home", tmp_path / "precious"
-    home.mkdir()
-    precious.mkdir()
-    (precious / "letters").write_text("kept")
+def test_what_is_no_fleet_name_is_refused(tmp_path: Path, command: str, name: str, run: Run) -> None:
+    before = _precious(tmp_path)
     word, *rest = command.split()
-    argv = [sys.executable, "-m", "tfsdeploy", word, *rest, "--fleet", str(precious) if name == "/precious" else name]
-    environment = {**os.environ, "TFSDEPLOY_HOME": str(home)}
-    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done
-    assert "Traceback" not in done.stderr
-    assert (precious / "letters").read_text() == "kept"
+    done = run(word, *rest, "--fleet", str(tmp_path / "precious") if name == "/precious" else name)
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    assert _contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", MODEL_COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_what_is_no_model_name_is_refused(tmp_path: Path, command: tuple[str, ...], name: str, run: Run) -> None:
+    (tmp_path / "fleet.yaml").write_text(FLEET)
+    (tmp_path / "models").mkdir()
+    write_saved_model(tmp_path / "export", 1)
+    before = _precious(tmp_path)
+    hostile = str(tmp_path / "precious") if name == "/precious" else name
+    done = run(*(hostile if word == "MODEL" else word for word in command))
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    assert not any(letter in done.out + done.err for letter in "\x1b\u202e\u200b")
+    assert _contents(tmp_path) == before
 
 
 def test_an_answer_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -33,3 +84,15 @@ def test_an_answer_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _precious(folder: Path) -> dict[str, bytes]:
+    """What stands beside the store and the state, and must stay as it is, as must all else."""
+    version = folder / "precious" / "1"
+    version.mkdir(parents=True)
+    (version / "letters").write_text("kept")
+    return _contents(folder)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -114,6 +114,10 @@ def test_probe_counts_requests_through_the_change(fleet: SmallFleet, run: Run) -
         (("predict", "ranker", "@gone.json"), 2, "cannot be read"),
         (("inspect", "ranker", "9"), 2, "no committed version 9"),
         (("logs", "nobody"), 2, "no log of 'nobody'"),
+        (("history", "--model", "nobody"), 2, "no change of a model 'nobody'"),
+        (("bench", "ranker", "--duration", "0s"), 2, "above 0 is expected"),
+        (("bench", "ranker", "--rate", "nan"), 2, "above 0 and at most"),
+        (("promote", "ranker", "2", "--timeout", "0"), 2, "above 0 is expected"),
         (("status", "-f", "other.yaml"), 2, "belongs to another file"),
         (("down", "-f", "other.yaml", "--yes"), 2, "belongs to another file"),
         (("down",), 2, "agree with --yes"),
@@ -198,7 +202,6 @@ def test_history(fleet: SmallFleet, run: Run) -> None:
     assert (rows[0]["command"], rows[0]["why"]) == ("promote ranker 2", "better scores")
     assert "traffic 1:100 → 2:100" in rows[1]["models"]["ranker"]
     assert len(run("history", "--limit", "1", "-o", "json").document("history")["history"]) == 1
-    assert run("history", "--model", "nobody", "-o", "json").document("history")["history"] == []
     assert "promote ranker 2  (better scores)" in run("history").out
 
 
@@ -223,6 +226,48 @@ def test_bench(fleet: SmallFleet, run: Run) -> None:
     failing = run("bench", "ranker", "--grpc", "--rate", "50", "--duration", "100ms")
     assert failing.code == 1
     assert "5 failed" in failing.out
+    both = run("bench", "ranker", "--rest", "--grpc", "--rate", "100", "--duration", "100ms", "-o", "json")
+    assert (both.document("bench")["protocol"], both.document("bench")["failed"]) == ("both", 5)
+
+
+def test_a_command_gives_up_when_its_time_is_over(fleet: SmallFleet, run: Run) -> None:
+    shown = run("bench", "ranker", "--rest", "--rate", "10", "--duration", "1h", "--timeout", "300ms", "-o", "json")
+    error = shown.document("bench")["error"]
+    assert (shown.code, error["code"], error["message"]) == (1, 1, "not done after 0.3 s, so it was given up")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("promote", ""), ["ranker"]),
+        (("promote", "--fleet", "shop", "r"), ["ranker"]),
+        (("promote", "x"), []),
+        (("promote", "ranker", ""), ["3", "2", "1"]),
+        (("rollback", "ranker", "--to", "2"), ["2"]),
+        (("inspect", "ranker", ""), ["3", "2", "1"]),
+        (("history", "--model", ""), ["ranker"]),
+        (("status", "--fleet", ""), ["shop"]),
+        (("promote", "-f", "gone.yaml", ""), []),
+        (("versions", "--fleet", "../..", ""), []),
+    ],
+)
+def test_a_shell_completes_what_there_is(
+    words: tuple[str, ...], offered: list[str], fleet: SmallFleet, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "TFSDEPLOY_HOME": str(tmp_path / "home"),
+        "_TFSDEPLOY_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("tfsdeploy", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    code = "from tfsdeploy.cli.main import main; main([])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.stderr == ""
+    assert [line.partition(",")[2] for line in done.stdout.split()] == offered
 
 
 def test_a_pinned_model_takes_its_file_along(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:

@@ -74,10 +74,12 @@ def test_validate(run: Run, tmp_path: Path) -> None:
     assert shown.err.count("bad.yaml:") == 2
     document = run("validate", "-f", "bad.yaml", "-o", "json").document("validate")
     assert document["error"]["where"].startswith("bad.yaml:2:")
+    assert [(problem["line"], problem["path"]) for problem in document["problems"]] == [(2, "kind"), (3, "nope")]
 
 
 def test_schema(run: Run) -> None:
-    assert json.loads(run("schema").out)["type"] == "object"
+    assert json.loads(run("schema").out) == json.loads(run("schema", "-o", "json").out)
+    assert len(run("schema", "-o", "json").out.splitlines()) == 1
 
 
 def test_a_target_that_is_not_there_is_not_taken_for_another(run: Run, tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_doctor(run: Run, tmp_path: Path) -> None:
     document = run("doctor", "-o", "json").document("doctor")
     checks = {finding["check"]: finding for finding in document["findings"]}
     assert {"python", "TensorFlow", "Envoy", "memory", "state folder", "clock", "store"} <= checks.keys()
-    assert all(finding["mend"] for finding in document["findings"] if not finding["ok"])
+    assert all((finding["mend"] is None) == finding["ok"] for finding in document["findings"])
     shutil.rmtree(tmp_path / "models")
     broken = run("doctor", "-o", "json")
     assert broken.code == 1

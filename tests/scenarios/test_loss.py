@@ -81,11 +81,11 @@ def test_server_is_killed_during_a_promote(fleet: LiveFleet, model: str) -> None
 @pytest.mark.parametrize("part", ["replica_agents", "servers"])
 def test_replica_hangs_during_a_rollback(fleet: LiveFleet, model: str, part: str) -> None:
     """Enough replicas are enough for a rollback."""
-    fleet.serve(f"{model}_{part}", 1, 2)
-    fleet.promote(f"{model}_{part}", 2)
-    with stream(fleet, {f"{model}_{part}": {1, 2}}) as requests, fleet.hung(getattr(fleet, part)()[0]):
-        fleet.rollback(f"{model}_{part}")
-        assert fleet.effective(f"{model}_{part}", {1: 100})
+    fleet.serve(model, 1, 2)
+    fleet.promote(model, 2)
+    with stream(fleet, {model: {1, 2}}) as requests, fleet.hung(getattr(fleet, part)()[0]):
+        fleet.rollback(model)
+        assert fleet.effective(model, {1: 100})
     requests.check()
 
 

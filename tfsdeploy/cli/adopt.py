@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument, version_argument
 
 
 @declare(
@@ -16,8 +15,8 @@ from tfsdeploy.cli.command import fleet_options
     exits=(0, 1, 2, 130),
     fields=("model", "version", "digest", "bytes", "store"),
 )
-@click.argument("model")
-@click.argument("version", type=words.version)
+@model_argument
+@version_argument
 @fleet_options(by_name=True)
 def command(call: Call, model: str, version: int) -> None:
     """Give a commit record to a version of MODEL that another tool put into the store.

@@ -10,7 +10,7 @@ import click
 from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument
 
 FIELDS = ("model", "protocol", "rate", "seconds", "asked", "sent", "failed", "p50_ms", "p90_ms", "p99_ms", "max_ms",
           "errors", "failures")  # fmt: skip
@@ -25,15 +25,13 @@ FIELDS = ("model", "protocol", "rate", "seconds", "asked", "sent", "failed", "p5
     exits=(0, 1, 2, 130),
     fields=FIELDS,
 )
-@click.argument("model")
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True, help="Requests a second."
-)
-@click.option("--duration", type=words.seconds, metavar="TIME", default="10s", show_default=True, help="Such as 2m.")
-@click.option("--rest", "protocol", flag_value="rest", help="Only REST.")
-@click.option("--grpc", "protocol", flag_value="grpc", help="Only gRPC.  [default: both in turn]")
+@model_argument
+@click.option("--rate", type=words.rate, metavar="N", default="100", show_default=True, help="Requests a second.")
+@click.option("--duration", type=words.span, metavar="TIME", default="10s", show_default=True, help="Such as 2m.")
+@click.option("--rest", is_flag=True, help="Over REST.")
+@click.option("--grpc", is_flag=True, help="Over gRPC.  [default: both in turn]")
 @fleet_options(by_name=True)
-def command(call: Call, model: str, rate: float, duration: float, protocol: str | None) -> int:
+def command(call: Call, model: str, rate: float, duration: float, rest: bool, grpc: bool) -> int:
     """Send requests to MODEL at a steady rate, whatever becomes of them; exit 1 if one failed.
 
     Nothing is retried, and latency counts from the moment a request was due. One request in ten is on a new connection.
@@ -43,11 +41,12 @@ def command(call: Call, model: str, rate: float, duration: float, protocol: str 
     from tfsdeploy.deploy.probe import BOTH, asks, gateway_of
     from tfsdeploy.release.update import model_of, present
 
-    call.answer.know(model=model, protocol=protocol or "both", rate=rate, seconds=duration)
+    wanted = tuple(one for one, named in zip(BOTH, (rest, grpc), strict=True) if named or rest == grpc)
+    protocol = wanted[0] if len(wanted) == 1 else "both"
+    call.answer.know(model=model, protocol=protocol, rate=rate, seconds=duration)
     _ = call.settings
     model_of(present(call.target.releases()), model)
     gateway = gateway_of(call.target)
-    wanted = tuple(one for one in BOTH if protocol in (None, one))
     stream = Stream(gateway.rest, gateway.grpc, asks(call.target, model, wanted), rate)
     call.report.waiting(f"{rate:g} requests a second for {duration:g} s")
     tally = asyncio.run(stream.run(duration))

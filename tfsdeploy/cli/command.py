@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.answer import Answer
 from tfsdeploy.cli.call import Call
+from tfsdeploy.errors import TfsdeployError
 
 EXITS = {
     0: "done, or already so",
@@ -68,7 +72,8 @@ def fleet_options(
 
     Args:
         by_name: the fleet can also be named, without its file.
-        timeout: default of ``--timeout`` in seconds; None for a command that does not wait.
+        timeout: default of ``--timeout`` in seconds, for a command that knows itself what to do when time is up; None
+            for one that is only ended.
         yes: what ``--yes`` agrees to; empty for a command that never asks.
     """
 
@@ -81,11 +86,12 @@ def fleet_options(
                 file=given.pop("fleet_file"),
                 named=given.pop("fleet_name", None),
                 kind=given.pop("target", None),
-                timeout=given.pop("timeout", None) or 0.0,
+                timeout=given.pop("timeout") or 0.0,
                 yes=given.pop("yes", False),
             )
             given.pop("output", None)
-            return function(call, **given)
+            with _ended_after(call.timeout if timeout is None else 0.0):
+                return function(call, **given)
 
         options = [
             click.option("-f", "--file", "fleet_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
@@ -94,12 +100,11 @@ def fleet_options(
                          help="Where the fleet lives.  [default: local]"),
         ]  # fmt: skip
         if by_name:
-            options.append(click.option("--fleet", "fleet_name", metavar="NAME", help="The fleet, without its file."))
-        if timeout is not None:
-            options.append(
-                click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=timeout,
-                             metavar="SECONDS", show_default=True, help="How long to wait.")
-            )  # fmt: skip
+            options.append(click.option("--fleet", "fleet_name", metavar="NAME", shell_complete=complete.fleets,
+                                        help="The fleet, without its file."))  # fmt: skip
+        default = None if timeout is None else f"{timeout:g}s"
+        options.append(click.option("--timeout", type=words.span, metavar="TIME", default=default, show_default=True,
+                                    help="How long to wait." if default else "Give up after this time."))  # fmt: skip
         if yes:
             options.append(click.option("--yes", is_flag=True, help=yes))
         options.append(output_option)
@@ -109,6 +114,25 @@ def fleet_options(
         return wrapped
 
     return decorate
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Give up after ``seconds``, wherever the block is by then; 0 for never."""
+    if not seconds:
+        yield
+        return
+
+    def give_up(number: int, frame: object) -> None:
+        raise TfsdeployError(f"not done after {seconds:g} s, so it was given up", hint="--timeout gives it longer")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _remember_output(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -122,3 +146,6 @@ output_option = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
     callback=_remember_output, help="How to answer; JSON is a stable contract.",
 )  # fmt: skip
+
+model_argument = click.argument("model", shell_complete=complete.models)
+version_argument = click.argument("version", type=words.version, shell_complete=complete.versions)

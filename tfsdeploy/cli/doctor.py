@@ -33,7 +33,9 @@ def command(call: Call) -> int:
         is_up = call.target.settings() is not None
         findings += fleet_findings(call.fleet, is_up=is_up, check_store=store_words)
     healthy = all(finding.ok for finding in findings)
-    call.answer.give({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
+    call.answer.give(
+        {"healthy": healthy, "findings": [asdict(finding) | {"mend": finding.mend or None} for finding in findings]}
+    )
     if not call.answer.json:
         rows = [
             (painted("ok", GOOD) if finding.ok else painted("!!", BAD), finding.check, finding.found, finding.mend)

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from tfsdeploy.cli import complete
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.errors import UsageError
 
 
 @declare(
@@ -20,7 +22,7 @@ from tfsdeploy.cli.command import fleet_options
     ),
     fields=("fleet", "history"),
 )
-@click.option("--model", metavar="NAME", help="Only changes of this model.")
+@click.option("--model", metavar="NAME", shell_complete=complete.models, help="Only changes of this model.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @fleet_options(by_name=True)
 def command(call: Call, model: str | None, limit: int | None) -> None:
@@ -32,7 +34,15 @@ def command(call: Call, model: str | None, limit: int | None) -> None:
 
     fleet = call.settings.fleet
     releases = call.target.releases()
-    rows = [row for row in change_log(releases.read(), releases.history()) if model is None or model in row["models"]]
+    rows = change_log(releases.read(), releases.history())
+    if model is not None:
+        known = sorted({name for row in rows for name in row["models"]})
+        rows = [row for row in rows if model in row["models"]]
+        if not rows:
+            raise UsageError(
+                f"no change of a model {model!r} is remembered",
+                hint=f"changes are known of: {', '.join(known) or 'none'}",
+            )
     if call.answer.json:
         call.answer.give({"fleet": fleet, "history": rows[:limit]})
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfsdeploy.cli import words
+from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     examples=("tfsdeploy inspect ./export/ranker", "tfsdeploy inspect ranker 8", "tfsdeploy inspect ranker 8 -o json"),
     fields=("path", "bytes", "tensorflow", "tags", "signatures"),
 )
-@click.argument("what", metavar="PATH|MODEL")
-@click.argument("version", type=words.version, required=False)
+@click.argument("what", metavar="PATH|MODEL", shell_complete=complete.models)
+@click.argument("version", type=words.version, required=False, shell_complete=complete.versions)
 @fleet_options(by_name=True)
 def command(call: Call, what: str, version: int | None) -> None:
     """Show the signatures, inputs and outputs of a SavedModel: of a folder, or of a model's version in the store."""

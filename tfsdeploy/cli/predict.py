@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from tfsdeploy.cli import words
+from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument
 from tfsdeploy.errors import TfsdeployError, UsageError
 
 
@@ -28,10 +28,12 @@ from tfsdeploy.errors import TfsdeployError, UsageError
     exits=(0, 1, 2),
     fields=("model", "protocol", "answer"),
 )
-@click.argument("model")
+@model_argument
 @click.argument("request_json", metavar="[JSON|@FILE|-]", required=False)
 @click.option("--example", is_flag=True, help="Make the request from the model's signature.")
-@click.option("--version", type=words.version, metavar="VERSION", help="Exactly this version.")
+@click.option(
+    "--version", type=words.version, metavar="VERSION", shell_complete=complete.versions, help="Exactly this version."
+)
 @click.option("--grpc", is_flag=True, help='Over gRPC; JSON is then in column format: {"inputs": {NAME: VALUES}}.')
 @fleet_options(by_name=True, timeout=30.0)
 def command(call: Call, model: str, request_json: str | None, example: bool, version: int | None, grpc: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument, version_argument
 from tfsdeploy.cli.switch import FIELDS, follow, interruptible, probe_option, probing, show, why_option, write_option
 from tfsdeploy.errors import UsageError
 
@@ -25,8 +25,8 @@ from tfsdeploy.errors import UsageError
     exits=(0, 1, 2, 4, 5, 130),
     fields=FIELDS,
 )
-@click.argument("model")
-@click.argument("version", type=words.version)
+@model_argument
+@version_argument
 @click.option("--weight", type=click.IntRange(1, 100), metavar="PERCENT", help="One step, which stays: a canary.")
 @click.option("--steps", type=words.steps, metavar="P,P,…", help="Shares, one after the other.")
 @click.option(
@@ -57,6 +57,7 @@ def command(
     loaded for `rollback`. If it cannot load or answer, it is taken out again and traffic never moves (exit 4). The same
     command continues what was interrupted.
     """
+    call.answer.know(model=model, to=version)
     if weight is not None and steps is not None:
         raise UsageError("--weight and --steps exclude each other", hint="--weight 10 is the same as --steps 10")
     from tfsdeploy.cli.stores import models_of
@@ -65,7 +66,6 @@ def command(
     from tfsdeploy.deploy.switched import Switched
     from tfsdeploy.release.update import model_of, present
 
-    call.answer.know(model=model, to=version)
     settings, steps = call.settings, steps or (weight or 100,)
     release = present(call.target.releases())
     state = model_of(release, model)

@@ -9,7 +9,7 @@ import click
 from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument
 
 
 @declare(
@@ -18,7 +18,7 @@ from tfsdeploy.cli.command import fleet_options
     exits=(0, 1, 2, 5, 130),
     fields=("model", "version", "digest", "bytes", "store"),
 )
-@click.argument("model")
+@model_argument
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--version", type=words.version, metavar="VERSION", help="Its number.  [default: the next one]")
 @fleet_options(by_name=True)

@@ -15,7 +15,7 @@ PAGE = Path("docs/commands.md")
 
 def page() -> str:
     """The whole page."""
-    root = click.Context(cli, info_name="tfsdeploy", max_content_width=100)
+    root = click.Context(cli, info_name="tfsdeploy", max_content_width=100, help_option_names=["-h", "--help"])
     lines = ["# Commands", "", "Generated from `--help`; `make docs` writes it anew.", ""]
     lines += [
         "| exit code | meaning |",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument
 from tfsdeploy.cli.switch import FIELDS, follow, interruptible, probe_option, probing, show, why_option, write_option
 
 
@@ -20,8 +21,11 @@ from tfsdeploy.cli.switch import FIELDS, follow, interruptible, probe_option, pr
     exits=(0, 1, 2, 4, 5, 130),
     fields=FIELDS,
 )
-@click.argument("model")
-@click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="The version to go to; it must be loaded.")
+@model_argument
+@click.option(
+    "--to", type=words.version, metavar="VERSION", shell_complete=complete.versions,
+    help="The version to go to; it must be loaded.",
+)  # fmt: skip
 @why_option
 @write_option
 @probe_option
@@ -34,7 +38,7 @@ def command(call: Call, model: str, to: int | None, why: str, write: bool, probe
     """
     from tfsdeploy.deploy.rollback import rollback
 
-    call.answer.know(model=model)
+    call.answer.know(model=model, to=to)
     _ = call.settings
     author = call.author(f"rollback {model}" + (f" --to {to}" if to else ""), why)
     with interruptible(model), probing(call, model, probe):

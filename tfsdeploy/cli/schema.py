@@ -7,6 +7,7 @@ import json
 import click
 
 from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import output_option
 
 
 @declare(
@@ -15,10 +16,11 @@ from tfsdeploy.cli.command import command as declare
         "tfsdeploy schema > fleet.schema.json",
         "# then, as the first line of fleet.yaml: # yaml-language-server: $schema=fleet.schema.json",
     ),
-    exits=(0,),
+    exits=(0, 2),
 )
-def command() -> None:
-    """Print the JSON Schema of fleet files, for completion and checks in editors."""
+@output_option
+def command(output: str) -> None:
+    """Print the JSON Schema of fleet files, for completion and checks in editors; with -o json in one line."""
     from tfsdeploy.fleet.grammar import schema
 
-    click.echo(json.dumps(schema(), indent=2))
+    click.echo(json.dumps(schema(), indent=2 if output == "text" else None))

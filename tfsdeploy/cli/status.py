@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
@@ -19,7 +20,7 @@ FIELDS = ("fleet", "target", "generation", "healthy", "troubles", "gateways", "r
 )
 @click.option("--watch", is_flag=True, help="Show it live until Ctrl-C; with -o json one document a line.")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, metavar="SECONDS",
+    "--interval", type=words.span, default="1s", show_default=True, metavar="TIME",
     help="How often --watch shows it anew.",
 )  # fmt: skip
 @fleet_options(by_name=True)

@@ -76,6 +76,8 @@ def store_words(fleet: Fleet) -> str:
         TfsdeployError: it cannot be used.
         OSError: its folder cannot be read.
     """
+    from tfsdeploy.deploy.words import count
+
     store = committed(fleet).store
     next(store.root.iterdir(), None)
-    return f"{store.url}: {len(store.models())} models"
+    return f"{store.url}: {count(len(store.models()), 'model')}"

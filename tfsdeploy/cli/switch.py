@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.errors import Interrupted, TfsdeployError
 
@@ -25,7 +26,7 @@ write_option = click.option(
 )
 
 probe_option = click.option(
-    "--probe", type=click.FloatRange(min=0, min_open=True), metavar="RATE",
+    "--probe", type=words.rate, metavar="RATE",
     help="Send so many requests a second through the gateway meanwhile, and count.",
 )  # fmt: skip
 

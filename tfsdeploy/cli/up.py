@@ -25,6 +25,7 @@ def command(call: Call, enforce_pins: bool) -> None:
     """
     from tfsdeploy.cli.stores import committed
     from tfsdeploy.deploy.pipeline import up
+    from tfsdeploy.deploy.words import count
 
     fleet, target = call.fleet, call.target
     call.answer.know(fleet=fleet.name, target=target.kind)
@@ -46,7 +47,7 @@ def command(call: Call, enforce_pins: bool) -> None:
         }
     )
     if not call.answer.json:
-        words = f"{len(done.changes)} changes" if done.changes else "nothing to change"
+        words = count(len(done.changes), "change") if done.changes else "nothing to change"
         click.echo(f"fleet {done.fleet} is up at generation {done.generation}: {words}")
         for address in dict.fromkeys((gateway.rest, gateway.grpc) for gateway in done.gateways):
             click.echo(f"  REST {address[0]}   gRPC {address[1]}")

@@ -8,7 +8,7 @@ import click
 
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
-from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.command import fleet_options, model_argument
 from tfsdeploy.cli.picture import columns
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     examples=("tfsdeploy versions ranker", "tfsdeploy versions ranker -o json"),
     fields=("model", "versions"),
 )
-@click.argument("model")
+@model_argument
 @fleet_options(by_name=True)
 def command(call: Call, model: str) -> None:
     """List MODEL's committed versions: size, when, by whom, replicas that have it loaded, share of traffic."""

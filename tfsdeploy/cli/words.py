@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import click
 
 from tfsdeploy.names import MAX_VERSION, parse_version
+
+MAX_RATE = 100_000
+"""Requests a second; an open-loop stream from one process cannot keep up with more."""
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?\Z", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -37,3 +41,22 @@ def seconds(text: str) -> float:
     if found is None:
         raise click.BadParameter(f"{text!r}: a duration is expected, such as 500ms, 30s or 2m")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def span(text: str) -> float:
+    """A duration that is longer than nothing."""
+    found = seconds(text)
+    if found <= 0:
+        raise click.BadParameter(f"{text!r}: a duration above 0 is expected, such as 30s")
+    return found
+
+
+def rate(text: str) -> float:
+    """Requests a second: above 0, at most 100,000."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= MAX_RATE:
+        raise click.BadParameter(f"{text!r}: requests a second are expected, above 0 and at most {MAX_RATE:,}")
+    return found
