@@ -19,8 +19,9 @@ from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tests.deploy.small_fleet import SmallFleet, small_fleet
 from tfsdeploy.targets.base import Settings
+from tfsdeploy.targets.local.process import boot_id, identity
 from tfsdeploy.targets.local.state import FleetFolder
-from tfsdeploy.targets.local.units import UnitSpec
+from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_to_text
 
 FLEET = """\
 apiVersion: tfsdeploy/v1
@@ -46,6 +47,9 @@ def fleet(tmp_path: Path, run: Run) -> Iterator[SmallFleet]:
     home.write_settings(
         Settings("shop", "local", str(tmp_path / "fleet.yaml"), (tmp_path / "models").as_uri(), {}, 3, 2, 1)
     )
+    here = identity(os.getpid())
+    assert here is not None
+    (home.supervisor / "observed.json").write_text(observed_to_text(Observed(boot_id(), here)))
     with small_fleet(home.path) as running:
         for ordinal, replica in enumerate(running.replicas(), 1):
             home.write_unit(UnitSpec(replica.name, "replica", ordinal, "", shape=(), ports={}, processes=()))
@@ -162,6 +166,28 @@ def test_status(fleet: SmallFleet, run: Run) -> None:
     while run("status").code == 0:
         pass
     assert "ranker 1 is LOADING" in run("status").out
+
+
+def test_a_fleet_without_its_supervisor_is_not_healthy(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home" / "fleets" / "shop" / "supervisor" / "observed.json").unlink()
+    shown = run("status", "-o", "json")
+    assert (shown.code, shown.document("status")["healthy"]) == (1, False)
+    assert "no supervisor runs" in run("status").out
+
+
+def test_doctor_looks_at_the_fleet_too(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    def findings() -> dict[str, dict[str, object]]:
+        rows = run("doctor", "-o", "json").document("doctor")["findings"]
+        return {row["check"]: row for row in rows if row["check"] in ("fleet", "release")}
+
+    assert findings() == {
+        "fleet": {"check": "fleet", "ok": True, "found": "every replica and gateway is well", "mend": None}
+    }
+    shutil.rmtree(tmp_path / "models" / "ranker" / "1")
+    assert "ranker 1 is in the release and not in the store" in str(findings()["release"]["found"])
+    fleet.replica_servers["shop-serving-2"].stop()
+    assert findings()["fleet"]["found"] == "replica shop-serving-2: does not answer"
+    assert "tfsdeploy up" in str(findings()["fleet"]["mend"])
 
 
 def test_status_watch(fleet: SmallFleet, tmp_path: Path) -> None:

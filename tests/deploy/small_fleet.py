@@ -138,6 +138,9 @@ class SmallFleet:
 
     # What a Target offers
 
+    def troubles(self) -> tuple[str, ...]:
+        return ()
+
     def settings(self) -> Settings | None:
         return Settings("shop", "local", str(self.folder / "fleet.yaml"), self.folder.as_uri(), {}, 3, 2, 1)
 

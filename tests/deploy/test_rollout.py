@@ -138,8 +138,12 @@ def test_the_same_command_continues_what_a_killed_one_left(fleet: SmallFleet, wr
 
 def test_another_promote_is_busy_unless_it_insists(fleet: SmallFleet) -> None:
     fleet.write(ranker=left_by_a_killed_command(fleet.model("ranker"), "ann@elsewhere pid 1 start 2 boot x", 1))
-    with pytest.raises(Busy, match="ann@elsewhere"):
-        promote(fleet, replace(asked_for(), to=3), passes, AUTHOR, Silent())
+    left = fleet.releases().read()
+    for other in (replace(asked_for(), to=3), asked_for(steps=(50, 100))):
+        with pytest.raises(Busy, match="version 2 that was not finished, by ann@elsewhere") as refused:
+            promote(fleet, other, passes, AUTHOR, Silent())
+        assert "`tfsdeploy promote ranker 2 --steps 30,100` continues it" in refused.value.hint
+    assert fleet.releases().read() == left
     promote(fleet, replace(asked_for(), to=3, take_over=True), passes, AUTHOR, Silent())
     assert fleet.model("ranker").traffic == {3: 100}
 

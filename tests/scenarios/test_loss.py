@@ -55,6 +55,7 @@ def test_supervisor_is_killed(fleet: LiveFleet, model: str) -> None:
     with stream(fleet, {model: {1, 2}}) as requests:
         before = {p.pid for p in fleet.servers()}
         fleet.kill(fleet.supervisors()[0])
+        assert any("no supervisor runs" in trouble for trouble in fleet.status()["troubles"])
         fleet.promote(model, 2)
         fleet.up()
         assert len(fleet.supervisors()) == 1

@@ -62,7 +62,7 @@ def _screen(target: Target, settings: Settings, watch: Watch, interval: float) -
 
 
 def _document(target: Target, settings: Settings, watch: Watch) -> dict[str, Any]:
-    return status_document(settings, target.releases().read(), watch.view(), target.gateways())
+    return status_document(settings, target.releases().read(), watch.view(), target.gateways(), target.troubles())
 
 
 def pages(target: Target) -> dict[str, str]:

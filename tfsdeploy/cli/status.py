@@ -36,7 +36,8 @@ def command(call: Call, watch: bool, interval: float) -> int:
         return watch_status(call, settings, interval)
     with Watch(target) as watched:
         view = watched.until(lambda view: view.heard, SILENT_SECONDS + 0.5)
-        document = status_document(settings, target.releases().read(), view, target.gateways())
+        release = target.releases().read()
+        document = status_document(settings, release, view, target.gateways(), target.troubles())
     if call.answer.json:
         call.answer.give(document)
     else:

@@ -9,12 +9,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.release.model import Release
 
 SPARE_BYTES = 1 << 30
 """Memory that a small fleet (three replicas with TensorFlow, about 350 MB each) needs at least."""
@@ -66,6 +67,35 @@ def fleet_findings(fleet: Fleet, *, is_up: bool, check_store: Callable[[Fleet], 
     for name, port in (("rest", fleet.gateway.rest), ("grpc", fleet.gateway.grpc)):
         if port != 0 and not is_up:
             yield _port(name, fleet.gateway.address, port)
+
+
+def running_findings(troubles: Sequence[str], lost: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+    """What is amiss with a fleet that is up.
+
+    Args:
+        troubles: what `status` shows.
+        lost: versions that the release holds and the store does not have, by model.
+    """
+    for trouble in troubles:
+        yield Finding("fleet", False, trouble, "`tfsdeploy up` starts what is missing; `tfsdeploy logs` says why")
+    if not troubles:
+        yield Finding("fleet", True, "every replica and gateway is well")
+    for model, versions in lost.items():
+        for version in versions:
+            found = f"{model} {version} is in the release and not in the store"
+            mend = f"bring its folder back, or leave it: `tfsdeploy promote {model} VERSION`, before a replica restarts"
+            yield Finding("release", False, found, mend)
+
+
+def lost_versions(release: Release, committed: Callable[[str], Sequence[int]]) -> dict[str, list[int]]:
+    """The versions that a release holds and a store does not have, by model.
+
+    Args:
+        release: the present generation.
+        committed: the store's versions of a model.
+    """
+    lost = {name: sorted(set(model.versions) - set(committed(name))) for name, model in release.models.items()}
+    return {name: versions for name, versions in lost.items() if versions}
 
 
 def _python() -> Finding:

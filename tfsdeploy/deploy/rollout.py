@@ -113,18 +113,16 @@ class _Run:
 
         def begin(present_model: ModelRelease) -> ModelRelease:
             current = present_model.rollout
-            if current is not None and is_alive(current.by) and not wanted.take_over:
-                raise Busy(
-                    f"{current.by} is changing model {wanted.model} at this moment: promote to version {current.to}",
-                    hint="wait for it, take it back with `tfsdeploy rollback`, or insist with --take-over",
-                )
+            if current is not None and not wanted.take_over:
+                _check_free(current, wanted)
             return transitions.begin(
                 present_model, rollout, wanted.digest, keep=wanted.keep, settled=True, take_over=wanted.take_over
             )
 
-        if model.rollout is not None:
-            self._report.say(f"continuing the promote of {wanted.model} to version {model.rollout.to}")
         after = change_model(self._target.releases(), wanted.model, begin, self._author)
+        if model.rollout is not None:
+            did = "continuing" if (model.rollout.to, model.rollout.steps) == (wanted.to, wanted.steps) else "replacing"
+            self._report.say(f"{did} the promote of {wanted.model} to version {model.rollout.to}")
         self._begun = self._written = after.generation
         self._last_write = time.monotonic()
         begun = after.models[wanted.model].rollout
@@ -246,6 +244,26 @@ class _Run:
             return {name: transition(model)}, None
 
         self._written = change_models(self._target.releases(), change, self._author).generation
+
+
+def _check_free(current: Rollout, wanted: Promotion) -> None:
+    """Refuse a model that belongs to another change; the same change, left by a command that ended, is continued.
+
+    Raises:
+        Busy: says whose it is, and the ways out.
+    """
+    if is_alive(current.by):
+        raise Busy(
+            f"{current.by} is changing model {wanted.model} at this moment: promote to version {current.to}",
+            hint="wait for it, take it back with `tfsdeploy rollback`, or insist with --take-over",
+        )
+    if (current.to, current.steps) != (wanted.to, wanted.steps):
+        steps = ",".join(map(str, current.steps))
+        raise Busy(
+            f"model {wanted.model} has a promote to version {current.to} that was not finished, by {current.by}",
+            hint=f"`tfsdeploy promote {wanted.model} {current.to} --steps {steps}` continues it, `tfsdeploy rollback "
+            f"{wanted.model}` takes it back, --take-over replaces it",
+        )
 
 
 def _waiting_words(promotion: Promotion, on: Mapping[str, str]) -> str:

@@ -13,7 +13,11 @@ from tfsdeploy.targets.base import GatewayAddress, Settings
 
 
 def status_document(
-    settings: Settings, release: Release | None, view: View, addresses: Sequence[GatewayAddress]
+    settings: Settings,
+    release: Release | None,
+    view: View,
+    addresses: Sequence[GatewayAddress],
+    amiss: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The JSON document of `status`.
 
@@ -22,13 +26,15 @@ def status_document(
         release: the present generation; None before the first.
         view: what replicas and gateways say.
         addresses: the gateways that should be there.
+        amiss: what the target says is amiss with itself.
     """
+    found = [*amiss, *troubles(settings, release, view)]
     return {
         "fleet": settings.fleet,
         "target": settings.target,
         "generation": None if release is None else release.generation,
-        "healthy": not troubles(settings, release, view),
-        "troubles": troubles(settings, release, view),
+        "healthy": not found,
+        "troubles": found,
         "gateways": [_gateway(address, view.gateways.get(address.name)) for address in addresses],
         "replicas": [_replica(name, status) for name, status in view.replicas.items()],
         "models": {} if release is None else {name: _model(model) for name, model in release.models.items()},

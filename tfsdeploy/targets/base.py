@@ -88,6 +88,9 @@ class Target(Protocol):
     def gateways(self) -> tuple[GatewayAddress, ...]:
         """The gateways that should be there, by name."""
 
+    def troubles(self) -> tuple[str, ...]:
+        """What is amiss with the place itself, a line each with the way out; empty if all is well."""
+
     def changes(self, fleet: Fleet) -> tuple[str, ...]:
         """What `apply` would do, a line each with its reason; empty if the shape is as the fleet file says."""
 

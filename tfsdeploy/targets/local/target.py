@@ -77,6 +77,12 @@ class LocalTarget:
         """The gateways that should be there, oldest first."""
         return self._folder.gateways()
 
+    def troubles(self) -> tuple[str, ...]:
+        """What is amiss with the place itself: without its supervisor a fleet serves on, and nothing is restarted."""
+        if self.settings() is None or self._folder.observed() is not None:
+            return ()
+        return ("no supervisor runs, so what dies is not started again; `tfsdeploy up` starts it",)
+
     def changes(self, fleet: Fleet) -> tuple[str, ...]:
         """What `apply` would do, a line each with its reason."""
         self._check_owner(fleet)
