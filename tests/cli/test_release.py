@@ -18,8 +18,8 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tests.deploy.small_fleet import SmallFleet, small_fleet
+from tfsdeploy.processes import boot_id, identity
 from tfsdeploy.targets.base import Settings
-from tfsdeploy.targets.local.process import boot_id, identity
 from tfsdeploy.targets.local.state import FleetFolder
 from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_to_text
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tfsdeploy.files import replace_file
 from tfsdeploy.fleet.edit import clear_canary, set_canary, set_pin
 from tfsdeploy.fleet.load import parse_fleet, read_text
 from tfsdeploy.fleet.pins import Pin, Pins
 from tfsdeploy.release import transitions
-from tfsdeploy.release.disk import write_atomically
 from tfsdeploy.release.model import ModelRelease, Release
 from tfsdeploy.release.update import Author, change_models, model_of, present
 from tfsdeploy.targets.base import Target
@@ -70,7 +70,7 @@ def write_in_place(file: Path, text: str) -> None:
     """Replace a file's text at once; its permissions stay, and a symbolic link stays one."""
     real = file.resolve()
     mode = real.stat().st_mode
-    write_atomically(real, text)
+    replace_file(real, text)
     real.chmod(mode)
 
 

@@ -6,7 +6,9 @@ import getpass
 import os
 import re
 import socket
-from pathlib import Path
+
+from tfsdeploy.processes import Identity, boot_id, identity
+from tfsdeploy.processes import is_alive as alive
 
 _OWNER = re.compile(r"(?P<who>\S+)@(?P<host>\S+) pid (?P<pid>\d+) start (?P<start>\d+) boot (?P<boot>\S+)\Z")
 
@@ -23,33 +25,15 @@ def who() -> str:
 
 def this_process() -> str:
     """This process, as `Rollout.by` names it."""
-    pid = os.getpid()
-    return f"{who()} pid {pid} start {_started(pid)} boot {_boot()}"
+    here = identity(os.getpid())
+    assert here is not None
+    return f"{who()} pid {here.pid} start {here.start} boot {boot_id()}"
 
 
 def is_alive(owner: str) -> bool:
-    """Whether a rollout's owner certainly lives: on this host, since this boot, and not this very process.
-
-    The start time tells it from a later process with the same number (proc(5), field 22 of ``stat``).
-    """
+    """Whether a rollout's owner certainly lives: on this host, since this boot, and not this very process."""
     found = _OWNER.match(owner)
-    if found is None or found["host"] != socket.gethostname() or found["boot"] != _boot():
+    if found is None or found["host"] != socket.gethostname() or found["boot"] != boot_id():
         return False
-    pid = int(found["pid"])
-    return pid != os.getpid() and _started(pid) == int(found["start"])
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"
-
-
-def _started(pid: int) -> int:
-    """Clock ticks from boot to the start of a process; 0 if there is none, or it has ended and waits to be reaped."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] == "Z" else int(fields[19])
+    process = Identity(int(found["pid"]), int(found["start"]))
+    return process.pid != os.getpid() and alive(process)

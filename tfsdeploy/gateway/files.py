@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfsdeploy.files import replace_file
 from tfsdeploy.gateway.clusters import clusters
 from tfsdeploy.gateway.routes import routes
 from tfsdeploy.gateway.shape import GatewayShape
@@ -37,9 +37,7 @@ class File:
 
     def write(self, directory: Path) -> None:
         """Puts the file in place by a rename: Envoy does not notice what is written in place."""
-        draft = directory / f".{self.name}.new"
-        draft.write_text(self.text, encoding="utf-8")
-        os.replace(draft, directory / self.name)
+        replace_file(directory / self.name, self.text, lasting=False)
 
 
 def clusters_file(table: Table, shape: GatewayShape) -> File:

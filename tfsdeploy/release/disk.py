@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.files import replace_file
 from tfsdeploy.release.history import Entry, entry_from_plain, entry_to_plain, present_entry
 from tfsdeploy.release.model import InvalidRelease, Release, decode, encode
 
@@ -76,7 +76,7 @@ class ReleaseFolder:
                     raise Conflict(f"the release document changed meanwhile: now {found}", where=str(self.document))
                 if present is not None:
                     self._keep_history(present)
-                write_atomically(self.document, text)
+                replace_file(self.document, text)
         except OSError as error:
             raise TfsdeployError(
                 f"the release document cannot be written: {error.strerror}; the fleet stays as it was",
@@ -102,7 +102,7 @@ class ReleaseFolder:
         folder = self._folder / "history"
         folder.mkdir(exist_ok=True)
         entry = json.dumps(entry_to_plain(present_entry(present)), separators=(",", ":")) + "\n"
-        write_atomically(folder / f"{present.generation:010d}.json", entry)
+        replace_file(folder / f"{present.generation:010d}.json", entry)
         for file in sorted(folder.glob("*.json"))[: -self._kept]:
             file.unlink(missing_ok=True)
 
@@ -111,25 +111,6 @@ class ReleaseFolder:
         with open(self._folder / "release.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Replace a file so that every reader, and every crash, sees the old text or the new one, whole and on disk."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _identity(release: Release | None) -> tuple[str, int] | None:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from tfsdeploy.files import UNSUPPORTED, sync_folder
+
 # renameat2(2): fail with EEXIST instead of replacing what is there.
 _NO_REPLACE = 1
 _HERE = -100  # AT_FDCWD
 
-_UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
@@ -54,20 +55,7 @@ def make_folders(folder: Path) -> None:
 def sync_folders(folder: Path) -> None:
     """Wait until the entries of a folder, and of all folders in it, are on the disk."""
     for base, _, _ in os.walk(folder):
-        sync(Path(base))
-
-
-def sync(folder: Path) -> None:
-    """Wait until the entries of one folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; they have written its entries when they answer.
-        if error.errno not in _UNSUPPORTED:
-            raise
-    finally:
-        os.close(descriptor)
+        sync_folder(Path(base))
 
 
 def rename_new(source: Path, target: Path) -> bool:
@@ -82,7 +70,7 @@ def rename_new(source: Path, target: Path) -> bool:
         OSError: it cannot be renamed at all.
     """
     refused = _rename_no_replace(source, target)
-    if refused in _UNSUPPORTED:
+    if refused in UNSUPPORTED:
         return rename_plainly(source, target)
     if refused in _TAKEN:
         return False

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.files import sync_folder
 from tfsdeploy.names import MAX_VERSION, RECORD_FILE
 from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, digest_of, encode, read
@@ -124,7 +125,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
             return read(path, model_name, version), True
         finally:
             temporary.unlink(missing_ok=True)
-        durable.sync(path)
+        sync_folder(path)
     return record, False
 
 
@@ -140,8 +141,8 @@ def _commit(
         durable.sync_folders(place)
         if durable.rename_new(place, folder / str(number)):
             with _disk(folder, f"version {number} is published, but may be lost if the machine stops now"):
-                durable.sync(folder)
-                durable.sync(folder.parent)
+                sync_folder(folder)
+                sync_folder(folder.parent)
             return record
         if version is not None:
             there = _same_or_busy(folder, model_name, version, record.digest)

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tfsdeploy.processes import ENDED, boot_id, stat
+
 PREFIX = ".staging-"
 _SWEPT = f"{PREFIX}swept-"
 _OWNER = "owner.json"
@@ -86,10 +88,10 @@ def owner(pid: int) -> Owner:
     return Owner(
         host=socket.gethostname(),
         machine=machine.read_text().strip() if machine.is_file() else "",
-        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        boot=boot_id(),
         namespace=str(Path("/proc/self/ns/pid").readlink()),
         pid=pid,
-        started=_seen(pid)[1],
+        started=_started(pid),
     )
 
 
@@ -128,15 +130,11 @@ def _is_there(who: Owner) -> bool:
         return False
     except PermissionError:
         pass
-    state, started = _seen(who.pid)
+    found = stat(who.pid)
     # /proc mounted with hidepid shows nothing of other users' processes, which kill(2) has just found.
-    return state not in ("Z", "X") and started in (who.started, None)
+    return found is None or (found[0] not in ENDED and int(found[19]) == who.started)
 
 
-def _seen(pid: int) -> tuple[str, int | None]:
-    """State, and start in clock ticks since boot, from /proc/PID/stat (proc(5)); None if it is not to be seen."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return fields[0], int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return "", None
+def _started(pid: int) -> int | None:
+    found = stat(pid)
+    return None if found is None else int(found[19])

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tfsdeploy.targets.local.process import Identity, end_all, marked
+from tfsdeploy.files import replace_file
+from tfsdeploy.processes import Identity
+from tfsdeploy.targets.local.process import end_all, marked
 from tfsdeploy.targets.local.units import (
     Leaving,
     Observed,
@@ -20,7 +22,6 @@ from tfsdeploy.targets.local.units import (
     ProcessSpec,
     UnitSpec,
     observed_from_text,
-    place,
     unit_to_text,
 )
 
@@ -66,7 +67,7 @@ class Bench:
         return unit
 
     def write(self, unit: UnitSpec) -> None:
-        place(self.folder / "supervisor" / "units" / f"{unit.name}.json", unit_to_text(unit))
+        replace_file(self.folder / "supervisor" / "units" / f"{unit.name}.json", unit_to_text(unit), lasting=False)
 
     def leave(self, unit: UnitSpec, how: Leaving = "drain") -> None:
         self.write(replace(unit, leaving=how))

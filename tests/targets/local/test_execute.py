@@ -10,10 +10,10 @@ import pytest
 
 from tests.targets.local.conftest import Bench, eventually
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.processes import is_alive
 from tfsdeploy.report import Silent
 from tfsdeploy.targets.local.execute import Executor
 from tfsdeploy.targets.local.ports import free_ports
-from tfsdeploy.targets.local.process import is_alive
 from tfsdeploy.targets.local.state import FleetFolder
 from tfsdeploy.targets.local.units import ProcessSpec, UnitSpec
 from tfsdeploy.targets.plan import Kind, Plan, Remove, Replace, Start, Supervise

@@ -10,7 +10,8 @@ import sys
 from dataclasses import replace
 
 from tests.targets.local.conftest import Bench, eventually
-from tfsdeploy.targets.local.process import is_alive, marked
+from tfsdeploy.processes import is_alive
+from tfsdeploy.targets.local.process import marked
 
 SLEEP = "import time; time.sleep(600)"
 

@@ -14,10 +14,10 @@ from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.fleet.load import parse_fleet
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.fleet.pins import Pin, Pins
+from tfsdeploy.processes import is_alive
 from tfsdeploy.report import Silent
 from tfsdeploy.targets.local.daemon import environment
 from tfsdeploy.targets.local.place import Places
-from tfsdeploy.targets.local.process import is_alive
 from tfsdeploy.targets.local.shape import shape
 from tfsdeploy.targets.local.state import FleetFolder, fleet_names, home_folder
 from tfsdeploy.targets.local.target import LocalTarget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfsdeploy.targets.local.process import Identity
+from tfsdeploy.processes import Identity
 from tfsdeploy.targets.local.units import (
     Observed,
     ProcessSeen,

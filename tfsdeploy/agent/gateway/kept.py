@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.files import replace_file
 from tfsdeploy.gateway.table import Table
 from tfsdeploy.protocol.agents import GatewayModel
 from tfsdeploy.release.model import Release, decode, encode
@@ -41,9 +41,7 @@ def write(folder: Path, kept: Kept) -> None:
         "models": {name: [model.generation, _split(model.traffic)] for name, model in kept.models.items()},
         "table": kept.table.to_json(),
     }
-    draft = folder / f".{FILE}.new"
-    draft.write_text(json.dumps(plain), encoding="utf-8")
-    os.replace(draft, folder / FILE)
+    replace_file(folder / FILE, json.dumps(plain), lasting=False)
 
 
 def read(folder: Path) -> Kept:

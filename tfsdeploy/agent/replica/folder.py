@@ -8,8 +8,8 @@ from pathlib import Path
 from tfsdeploy.agent.replica import memory as kept
 from tfsdeploy.agent.replica.memory import Memory
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.files import replace_file
 from tfsdeploy.protocol.model_config import ModelConfig, Specific, render
-from tfsdeploy.release.disk import write_atomically
 from tfsdeploy.release.model import InvalidRelease, Release, decode, encode
 from tfsdeploy.store.store import FileStore
 
@@ -65,7 +65,7 @@ class Folder:
         if text == self._models:
             return
         try:
-            write_atomically(self._path / MODELS, text)
+            replace_file(self._path / MODELS, text)
         except OSError as error:
             log.error("%s cannot be written, and is tried again: %s", MODELS, error)
             return
@@ -75,7 +75,7 @@ class Folder:
     def keep_release(self, release: Release) -> None:
         """Keep the last good release, to start from it when its source is away."""
         try:
-            write_atomically(self._path / LAST_GOOD, encode(release))
+            replace_file(self._path / LAST_GOOD, encode(release))
         except OSError as error:
             log.error("the last good release cannot be written: %s", error)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfsdeploy.release.disk import write_atomically
+from tfsdeploy.files import replace_file
 
 Key = tuple[str, int]
 """A model's name and a version."""
@@ -80,7 +80,7 @@ def write(file: Path, memory: Memory) -> None:
         "deaths": _plain(memory.deaths),
         "gateways": sorted(memory.gateways),
     }
-    write_atomically(file, json.dumps(plain, indent=1) + "\n")
+    replace_file(file, json.dumps(plain, indent=1) + "\n")
 
 
 def _plain(values: Mapping[Key, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tfsdeploy.targets.local.process import MARK, Handle, Identity, identity
+from tfsdeploy.processes import Identity, identity
+from tfsdeploy.targets.local.process import MARK, Handle
 from tfsdeploy.targets.local.units import Leaving, ProcessSeen, ProcessSpec, UnitSeen, UnitSpec
 
 BACKOFF_BASE = 0.5

@@ -1,6 +1,6 @@
 """Processes that outlive whoever started them: found again by a mark, told apart by their start time, held by a pidfd.
 
-A process number alone proves nothing, since numbers are used again. Every process of a fleet carries its place in its
+Every process of a fleet carries its place in its
 environment (`MARK`), which no crash can lose: whoever starts it may be killed before writing anything down.
 """
 
@@ -10,37 +10,12 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from tfsdeploy.processes import Identity, identity, is_alive, stat
 
 MARK = "TFSDEPLOY_PROCESS"
 """Environment variable of every process of a fleet: ``FOLDER/UNIT/PROCESS``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """One process of this boot: its number and its start time (clock ticks since boot, proc(5) field 22)."""
-
-    pid: int
-    start: int
-
-
-def boot_id() -> str:
-    """The identity of this boot of the machine; start times of another boot mean nothing."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def identity(pid: int) -> Identity | None:
-    """The living process with this number; None if there is none, or only its remains (a zombie)."""
-    fields = _stat(pid)
-    if fields is None or fields[0] in (b"Z", b"X"):
-        return None
-    return Identity(pid, int(fields[19]))
-
-
-def is_alive(process: Identity) -> bool:
-    """Whether this very process still runs."""
-    return identity(process.pid) == process
 
 
 def marked(folder: Path, *, leaders: bool = True) -> Iterator[tuple[str, Identity]]:
@@ -134,14 +109,5 @@ def end_all(processes: list[Identity], *, grace: float) -> None:
 
 
 def _leads_session(pid: int) -> bool:
-    fields = _stat(pid)
+    fields = stat(pid)
     return fields is not None and int(fields[3]) == pid
-
-
-def _stat(pid: int) -> list[bytes] | None:
-    """The fields of proc(5) ``stat`` from the third (state) on: the second may itself contain spaces and brackets."""
-    try:
-        text = Path("/proc", str(pid), "stat").read_bytes()
-    except OSError:
-        return None
-    return text[text.rindex(b")") + 2 :].split()

@@ -13,11 +13,11 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.files import replace_file
 from tfsdeploy.names import is_fleet_name
-from tfsdeploy.release.disk import write_atomically
+from tfsdeploy.processes import boot_id, is_alive
 from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
-from tfsdeploy.targets.local.process import boot_id, is_alive
-from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_from_text, place, unit_from_text, unit_to_text
+from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_from_text, unit_from_text, unit_to_text
 from tfsdeploy.targets.plan import Kind
 
 OLD_LOGS = 20
@@ -144,7 +144,7 @@ class FleetFolder:
     def write_unit(self, unit: UnitSpec) -> None:
         """Hand a unit to the supervisor."""
         try:
-            place(self.supervisor / "units" / f"{unit.name}.json", unit_to_text(unit))
+            replace_file(self.supervisor / "units" / f"{unit.name}.json", unit_to_text(unit), lasting=False)
         except OSError as error:
             raise _refused(error, self.supervisor) from error
 
@@ -198,7 +198,7 @@ def write(file: Path, text: str) -> None:
         TfsdeployError: the disk is full or refuses.
     """
     try:
-        write_atomically(file, text)
+        replace_file(file, text)
     except OSError as error:
         raise _refused(error, file) from error
 

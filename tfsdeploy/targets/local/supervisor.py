@@ -22,16 +22,17 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from tfsdeploy.files import replace_file
+from tfsdeploy.processes import boot_id, identity
 from tfsdeploy.targets.local.kept import KeptUnit
 from tfsdeploy.targets.local.logs import LOG_BYTES, LOG_FILES, rotate
-from tfsdeploy.targets.local.process import MARK, Handle, boot_id, identity, marked
+from tfsdeploy.targets.local.process import MARK, Handle, marked
 from tfsdeploy.targets.local.units import (
     Observed,
     ProcessSpec,
     UnitSeen,
     UnitSpec,
     observed_to_text,
-    place,
     unit_from_text,
 )
 
@@ -151,7 +152,8 @@ class Supervisor:
         if seen == self._told or not self._home.is_dir():
             return
         try:
-            place(self._home / "observed.json", observed_to_text(Observed(self._boot, self._who, seen)))
+            text = observed_to_text(Observed(self._boot, self._who, seen))
+            replace_file(self._home / "observed.json", text, lasting=False)
             self._told = seen
         except OSError as error:
             # A full disk ends neither the processes nor their supervisor; it is told when there is room again.

@@ -6,13 +6,11 @@ The standard library only: the supervisor reads these, and it is to stay small.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from tfsdeploy.targets.local.process import Identity
+from tfsdeploy.processes import Identity
 
 Kind = Literal["replica", "gateway"]
 
@@ -151,14 +149,3 @@ def observed_from_text(text: str | bytes) -> Observed:
 def _process_seen(row: Mapping[str, Any]) -> ProcessSeen:
     process = row["process"]
     return ProcessSeen(**{**row, "process": None if process is None else Identity(**process)})
-
-
-def place(file: Path, text: str) -> None:
-    """Replace a file at once; it need not survive a crash of the machine, only of the process."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
