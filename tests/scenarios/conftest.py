@@ -85,4 +85,5 @@ def own(mode: str, samples: Path, tmp_path: Path) -> Iterator[Callable[..., Live
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
     """A model name of the scenario's own."""
-    return request.node.name.removeprefix("test_").replace("[", "-").removesuffix("]")[:60]
+    part = request.node.callspec.params.get("part", "")
+    return f"{request.node.originalname.removeprefix('test_')[:50]}{part and '-'}{part}"[:58]
