@@ -47,7 +47,7 @@ format: $(READY) ## let ruff format the code
 docs: $(READY) ## write the generated pages of docs/ anew
 	$(BIN)/python -m docs.generate
 
-bench: $(READY) ## the figures of docs/performance.md for this machine: 200,000 requests, 1,000 kills; about 45 minutes
+bench: $(READY) ## the figures of docs/performance.md for this machine: 200,000 requests, 1,000 kills; about 25 minutes
 	$(BIN)/python -m benchmarks
 
 soak: $(READY) ## the tests with long counts: 1,000 kills each, 10,000 mutated files, longer and faster streams

@@ -1,4 +1,4 @@
-"""`make bench`: the table of docs/performance.md for the machine that it runs on; three quarters of an hour in full."""
+"""`make bench`: the table of docs/performance.md for the machine that it runs on; about 25 minutes in full."""
 
 from __future__ import annotations
 
