@@ -95,3 +95,13 @@ def test_metadata_names_inputs_and_outputs(live: Live) -> None:
     signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["inputs"]["x"]["dtype"] == "DT_FLOAT"
     assert signature["method_name"] == "tensorflow/serving/predict"
+
+
+def test_a_shape_that_no_message_could_fill_takes_no_memory(live: Live) -> None:
+    """Three GiB, promised by a request of some bytes."""
+    shape = "dtype: DT_FLOAT tensor_shape { dim { size: 805306368 } } float_val: 1.0"
+    text = f'model_spec {{ name: "half_plus_two" }} inputs {{ key: "x" value {{ {shape} }} }}'
+    body = _message("PredictRequest", text).SerializeToString()
+    with grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}") as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(body, timeout=30)
+    assert (refused.value.code().name, refused.value.details()) == ("INVALID_ARGUMENT", "tensor parsing error: x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call
 
 Array = np.ndarray[Any, Any]
+
+MAX_BYTES = 1 << 31
+"""What a tensor may take: more than any message can carry. One value may stand for all of a shape, and where memory is
+promised before it is there (vm.overcommit_memory=1, as on every Kubernetes node) some bytes would end the server."""
 
 _FIELDS = {
     "float32": "float_val", "float64": "double_val", "int64": "int64_val", "bool": "bool_val",
@@ -90,6 +95,9 @@ def tensor_of(array: Array) -> tensor_pb2.TensorProto:
 
 def _array(alias: str, message: Any) -> Array:
     try:
+        elements = math.prod(dim.size for dim in message.tensor_shape.dim)
+        if elements * tf.as_dtype(message.dtype).size > MAX_BYTES:
+            raise MemoryError
         return np.asarray(tf.make_ndarray(message))
     except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise _wrong(f"tensor parsing error: {alias}") from error
