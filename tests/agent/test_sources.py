@@ -100,6 +100,34 @@ def test_an_endpoint_that_is_nonsense_hides_nobody_else(tmp_path: Path) -> None:
     assert seen(ReplicaFolder(tmp_path).replicas()) == [{"a": "http://127.0.0.1:1"}]
 
 
+def test_a_folder_that_cannot_be_read_takes_no_replica_away(tmp_path: Path) -> None:
+    """A loop of links stands for a disk that fails: it cannot be listed, and it is not gone."""
+    folder, aside = tmp_path / "replicas", tmp_path / "aside"
+    endpoint(folder, "a", "http://127.0.0.1:1")
+
+    def fail() -> None:
+        folder.rename(aside)
+        folder.symlink_to(folder)
+
+    def mend() -> None:
+        folder.unlink()
+        aside.rename(folder)
+        endpoint(folder, "b", "http://127.0.0.1:2")
+
+    async def watch() -> list[Mapping[str, str]]:
+        replicas = ReplicaFolder(folder, every=0.001).replicas()
+        found = [await anext(replicas)]
+        fail()
+        following = asyncio.ensure_future(anext(replicas))
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+        assert not following.done()
+        mend()
+        return [*found, await asyncio.wait_for(following, 10)]
+
+    assert asyncio.run(watch())[-1] == {"a": "http://127.0.0.1:1", "b": "http://127.0.0.1:2"}
+
+
 def test_pins_are_seen(tmp_path: Path) -> None:
     file = tmp_path / "pins.json"
     pins = Pins({"m": Pin(7)})

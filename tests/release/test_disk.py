@@ -185,6 +185,8 @@ def test_a_full_disk_leaves_the_fleet_as_it_was(tmp_path: Path) -> None:
         ("[]", "apiVersion is 'list'"),
         ('{"apiVersion": "tfsdeploy/v9"}', "reads 'tfsdeploy/v1'"),
         ('{"apiVersion": "tfsdeploy/v1"}', "KeyError"),
+        ("[" * 100_000, "RecursionError"),
+        ('{"apiVersion": "tfsdeploy/v1", "fleet": "f", "uid": "u", "generation": 1e999}', "OverflowError"),
     ],
 )
 def test_nonsense_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 from tests.store import publisher
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import MAX_VERSION, RECORD_FILE
-from tfsdeploy.store import durable
+from tfsdeploy.store import durable, tree
 from tfsdeploy.store.publish import adopt, publish
 from tfsdeploy.store.record import InvalidRecord, Record, decode
 from tfsdeploy.store.verify import verify
@@ -167,9 +167,20 @@ def _socket(source: Path) -> None:
     os.close(place)
 
 
+def _doubling(source: Path) -> None:
+    """Thirty folders, of which each has the one before twice: a billion to whoever follows the links."""
+    (source / "0").mkdir()
+    for n in range(1, 30):
+        (source / str(n)).mkdir()
+        for name in ("a", "b"):
+            (source / str(n) / name).symlink_to(f"../{n - 1}")
+
+
 @pytest.mark.parametrize(
     ("add", "words"),
     [
+        (_doubling, "more than 1,000 files and folders"),
+        (lambda source: (source / "/".join("x" * 40)).mkdir(parents=True), "more than 32 folders deep"),
         (_link("/etc/hostname"), "leaves the model"),
         (_link(".."), "leaves the model"),
         (_link("../other"), "leaves the model"),
@@ -182,8 +193,9 @@ def _socket(source: Path) -> None:
     ],
 )
 def test_what_cannot_be_part_of_a_version_is_refused(
-    folder: Path, example: Example, add: Callable[[Path], object], words: str
+    folder: Path, example: Example, add: Callable[[Path], object], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tree, "MAX_ENTRIES", 1000)
     source = example()
     add(source)
     with pytest.raises(UsageError, match=words):

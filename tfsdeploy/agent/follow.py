@@ -127,20 +127,23 @@ class Follower:
         query = {"wait": str(WAIT_SECONDS)}
         query |= {"etag": self.etag} if self.etag else {}
         query |= {"gateway": self._gateway, "applied": self._applied} if self._gateway else {}
-        body = bytearray()
+        body, began = bytearray(), time.monotonic()
         async with self._session.get(self._url, params=query, raise_for_status=True) as response:
             async for chunk in response.content.iter_any():
                 self._heard = self._clock.now()
                 body += chunk
                 if len(body) > MAX_DOCUMENT_BYTES:
                     raise ValueError(f"{self._url}: more than {MAX_DOCUMENT_BYTES} bytes")
-        self._take(bytes(body).strip())
+        self._take(bytes(body).strip(), time.monotonic() - began)
 
-    def _take(self, document: bytes) -> None:
+    def _take(self, document: bytes, seconds: float) -> None:
         if not document:
             raise ValueError(f"{self._url}: no document")
         tag = etag(document)
         if tag == self.etag and self.judged:
+            if seconds < BEAT_SECONDS:
+                # Its port may belong to another server by now, which knows nothing of waiting.
+                raise ValueError(f"{self._url}: answers at once, and nothing new")
             return
         self.document, self.etag, self.judged = document, tag, True
         self._changed()

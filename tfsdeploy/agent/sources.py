@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -103,13 +104,17 @@ class ReplicaFolder:
         known: dict[str, str] | None = None
         seen: dict[Path, _Mark] | None = None
         while True:
-            marks = self._marks()
-            if marks != seen:
+            found = known
+            try:
+                marks = self._marks()
+                found = known if marks == seen else _endpoints(marks)
                 seen = marks
-                found = dict(sorted(endpoint for file in marks if (endpoint := _endpoint(file)) is not None))
-                if found != known:
-                    known = found
-                    yield found
+            except OSError:
+                # What fails for a moment takes no replica away; it is looked at again.
+                seen = None
+            if found is not None and found != known:
+                known = found
+                yield found
             await asyncio.sleep(self._every)
 
     def _marks(self) -> dict[Path, _Mark]:
@@ -125,10 +130,10 @@ _Mark = tuple[int, int, int, int]
 
 
 def _mark(file: Path) -> _Mark | None:
-    """What is different after a rename, even if the inode number is used again."""
+    """What is different after a rename, even if the inode number is used again; None if the file is not there."""
     try:
         found = os.stat(file)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -137,22 +142,30 @@ async def _contents(file: Path, every: float) -> AsyncIterator[bytes]:
     """What a file holds: once it is there, and whenever it is replaced."""
     seen: _Mark | None = None
     while True:
-        mark = _mark(file)
-        if mark is not None and mark != seen:
-            try:
+        text = None
+        with suppress(OSError):
+            mark = _mark(file)
+            if mark is not None and mark != seen:
                 text = file.read_bytes()
-            except OSError:
-                text = None
-            if text is not None:
                 seen = mark
-                yield text
-                continue
-        await asyncio.sleep(every)
+        if text is None:
+            await asyncio.sleep(every)
+        else:
+            yield text
+
+
+def _endpoints(files: Iterable[Path]) -> dict[str, str]:
+    """What endpoint files say; those that are gone or nonsense say nothing.
+
+    Raises:
+        OSError: one cannot be read at this moment.
+    """
+    return dict(sorted(endpoint for file in files if (endpoint := _endpoint(file)) is not None))
 
 
 def _endpoint(file: Path) -> tuple[str, str] | None:
     try:
         plain = json.loads(file.read_bytes())
         return str(plain["replica"]), str(plain["status"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         return None

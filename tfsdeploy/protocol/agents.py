@@ -102,6 +102,10 @@ class GatewayStatus:
     models: Mapping[str, GatewayModel] = field(default_factory=dict)
 
 
+_NONSENSE = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What comes of reading a document that is no status, beside ValueError."""
+
+
 def etag(body: bytes) -> str:
     """The entity tag of a status document: a digest, so that the receiver of a long poll can compute it itself."""
     return hashlib.sha256(body.strip()).hexdigest()[:16]
@@ -133,7 +137,7 @@ def decode_replica(body: bytes) -> ReplicaStatus:
                 for name, versions in plain["models"].items()
             },
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except _NONSENSE as error:
         raise ValueError(f"replica status: {type(error).__name__}: {error}") from error
 
 
@@ -159,7 +163,7 @@ def decode_gateway(body: bytes) -> GatewayStatus:
                 for name, model in plain["models"].items()
             },
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except _NONSENSE as error:
         raise ValueError(f"gateway status: {type(error).__name__}: {error}") from error
 
 

@@ -163,7 +163,9 @@ def decode(text: str | bytes) -> Release:
             pins=plain.get("pins"),
             models={str(name): model_from_plain(model) for name, model in sorted(plain["models"].items())},
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # JSON can spell half of a surrogate pair, which could not be written again.
+        json.dumps(plain, ensure_ascii=False).encode()
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidRelease(f"release document: {type(error).__name__}: {error}") from error
     for name, model in release.models.items():
         check(name, model)

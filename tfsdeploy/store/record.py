@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +122,9 @@ def read(path: Path, model_name: str, version: int) -> Record:
         OSError: there is none, or it cannot be read.
     """
     file = path / RECORD_FILE
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        # A pipe or a device would be waited for, for ever.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     record = decode(file.read_bytes(), str(file))
     if (record.model, record.version) != (model_name, version):
         raise InvalidRecord(

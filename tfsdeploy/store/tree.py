@@ -13,6 +13,10 @@ from tfsdeploy.names import RECORD_FILE
 
 CHUNK = 1 << 20
 
+MAX_DEPTH = 32
+MAX_ENTRIES = 100_000
+"""Folders in one another, and files and folders in all: far more than any SavedModel has."""
+
 Progress = Callable[[int, int], None]
 """Hears ``(bytes done, bytes in all)``."""
 
@@ -35,14 +39,19 @@ def files_of(folder: Path) -> dict[str, Path]:
         OSError: a folder cannot be read.
     """
     root = os.path.realpath(folder)
-    found = dict(_walk(Path(root), "", root, (root,)))
+    found = dict(_walk(Path(root), "", root, (root,), iter(range(MAX_ENTRIES))))
     return {name: folder / name for name in sorted(found) if name != RECORD_FILE}
 
 
-def _walk(folder: Path, prefix: str, root: str, above: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+def _walk(
+    folder: Path, prefix: str, root: str, above: tuple[str, ...], left: Iterator[int]
+) -> Iterator[tuple[str, Path]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             name = prefix + entry.name
+            # Links within the folder can make a few of them look like billions.
+            if next(left, None) is None:
+                raise UsageError(f"it has more than {MAX_ENTRIES:,} files and folders", where=root)
             if not entry.name.isprintable():
                 raise _unfit(root, name, "has a name of other than printable characters")
             real = os.path.realpath(entry.path)
@@ -56,10 +65,12 @@ def _walk(folder: Path, prefix: str, root: str, above: tuple[str, ...]) -> Itera
                 yield name, Path(entry.path)
             elif not stat.S_ISDIR(mode):
                 raise _unfit(root, name, "is neither a file nor a folder")
+            elif len(above) > MAX_DEPTH:
+                raise _unfit(root, name, f"is more than {MAX_DEPTH} folders deep")
             elif real in above:
                 raise _unfit(root, name, "is a link that leads back to where it is")
             else:
-                yield from _walk(Path(entry.path), f"{name}/", root, (*above, real))
+                yield from _walk(Path(entry.path), f"{name}/", root, (*above, real), left)
 
 
 def _unfit(root: str, name: str, why: str, hint: str = "") -> UsageError:

@@ -170,6 +170,25 @@ def test_torn_version_is_not_loaded(like_tfs: Unit) -> None:
     like_tfs.until(1, State.AVAILABLE)
 
 
+def test_bytes_that_were_damaged_while_the_server_was_down_are_not_served(replica: Unit) -> None:
+    """A server that is started again loads what is there, before anybody has looked at it."""
+    one = replica.push(1, "constant-1")
+    file = replica.store.version_path("m", 1) / "saved_model.pb"
+    replica.release(m={1: one})
+    replica.start()
+    replica.until(1, State.AVAILABLE)
+    whole, other = file.read_bytes(), (replica.samples / "constant-2" / "saved_model.pb").read_bytes()
+    os.chmod(file, 0o644)
+    replica.kill_server()
+    file.write_bytes(other)
+    replica.start_server()
+    row = replica.until(1, State.FAILED)
+    assert "m/1: saved_model.pb" in row.error
+    replica.wait("its configuration", lambda: "versions" not in replica.config())
+    file.write_bytes(whole)
+    replica.until(1, State.AVAILABLE)
+
+
 def test_other_bytes_under_the_same_number_are_loaded_anew(like_tfs: Unit) -> None:
     """A version whose digest the release changes is unloaded first: what serves is never something else."""
     one = like_tfs.push(1, "constant-1")

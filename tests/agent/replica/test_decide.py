@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsdeploy.agent.replica import memory as kept
-from tfsdeploy.agent.replica.decide import Files, Moment, decide, died, recovered
+from tfsdeploy.agent.replica.decide import Files, Moment, decide, died, lost, recovered
 from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.protocol.agents import State
 from tfsdeploy.protocol.rest import StatusRow
@@ -67,7 +67,7 @@ def follow(now: Moment, step: dict[str, Any]) -> Moment:
     for name in ("silent", "start_over"):
         if name in step:
             now = replace(now, **{name: step[name]})
-    for name in ("drained", "overdue"):
+    for name in ("drained", "overdue", "reloaded"):
         now = replace(now, **{name: frozenset(key(text) for text in step.get(name, []))})
     return now
 
@@ -98,6 +98,21 @@ def test_what_serves_is_recovered_when_nothing_is_remembered() -> None:
     wanted = {("m", 1): "a", ("m", 2): "b"}
     found = recovered(wanted, rows({1: "AVAILABLE", 2: "LOADING", 3: "AVAILABLE"}))
     assert found.listed == {("m", 1): "a"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ({1: "AVAILABLE"}, {1: "AVAILABLE"}, False),
+        ({1: "AVAILABLE"}, {1: "END"}, True),
+        ({1: "LOADING"}, {1: "END"}, False),
+        ({2: "AVAILABLE"}, {2: "END"}, False),
+        ({"a/1": "AVAILABLE", 1: "AVAILABLE"}, {1: "AVAILABLE"}, False),
+    ],
+)
+def test_what_a_server_unloads_by_itself_is_noticed(before: Any, after: Any, found: bool) -> None:
+    memory = Memory(listed={("m", 1): "a", ("a", 1): "a"})
+    assert lost(memory, rows(before), rows(after)) is found
 
 
 KEYS = st.sampled_from([(model, version) for model in ("m", "n") for version in (1, 2)])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from tfsdeploy.agent.replica import files as looked
 from tfsdeploy.agent.replica.decide import Files
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.memory import Key
+from tfsdeploy.store.record import Record
 from tfsdeploy.store.store import FileStore
+from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import VerifiedCache
 
 ONE: Key = ("m", 1)
@@ -76,6 +79,21 @@ def remove_a_file(path: Path) -> None:
     (path / "saved_model.pb").unlink()
 
 
+def make_a_pipe_of_the_record(path: Path) -> None:
+    (path / "tfsdeploy.json").unlink()
+    os.mkfifo(path / "tfsdeploy.json")
+
+
+def nest_folders(path: Path) -> None:
+    here = os.open(path, os.O_RDONLY)
+    for _ in range(40):
+        os.mkdir("x", dir_fd=here)
+        below = os.open("x", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
 def remove_everything(path: Path) -> None:
     shutil.rmtree(path)
 
@@ -91,6 +109,8 @@ def write_nonsense(path: Path) -> None:
         (remove_the_record, "m/1: the store has a folder without a commit record under this number"),
         (remove_a_file, "m/1: saved_model.pb is missing"),
         (remove_everything, "m/1: the store has nothing under this number"),
+        (make_a_pipe_of_the_record, "m/1: the store has a folder without a commit record under this number"),
+        (nest_folders, "m/1: 'x/x/"),
         (write_nonsense, "m/1: apiVersion is 'other'"),
     ],
 )
@@ -133,13 +153,41 @@ def test_a_store_that_is_away_says_nothing_of_its_versions(store: FileStore) -> 
     look(store, test)
 
 
-def test_looking_again_finds_what_changed_and_keeps_what_was_known_until_then(store: FileStore) -> None:
+def test_looking_again_finds_what_changed_and_knows_nothing_until_then(store: FileStore) -> None:
     async def test(files: VersionFiles) -> None:
         await settled(files, {ONE: None}, known)
         remove_a_file(store.version_path(*ONE))
         files.look_again()
-        assert files.known()[ONE].state == "present"
-        await settled(files, {ONE: None}, lambda found: found.state == "bad")
+        assert files.known()[ONE].state == "unknown"
+        await settled(files, {ONE: None}, known)
+        assert files.known()[ONE].state == "bad"
+
+    look(store, test)
+
+
+def test_storage_that_hangs_keeps_no_other_version_waiting(
+    store: FileStore, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked, "HUNG_SECONDS", 0.05)
+    store.publish("m", samples / "constant-2", 2)
+    mounted = threading.Event()
+    verify = VerifiedCache.verify
+
+    def hang(cache: VerifiedCache, path: Path, record: Record, progress: Progress) -> None:
+        """Storage that hangs on one version only."""
+        if path.name == "1":
+            mounted.wait()
+        verify(cache, path, record, progress)
+
+    monkeypatch.setattr(VerifiedCache, "verify", hang)
+
+    async def test(files: VersionFiles) -> None:
+        wanted: dict[Key, str | None] = {ONE: None, ("m", 2): None}
+        assert "has not answered" in (await settled(files, wanted, known)).error
+        await settled(files, {("m", 2): None} | wanted, lambda found: found.state == "present")
+        assert files.known()[ONE].state == "away"
+        mounted.set()
+        await settled(files, wanted, lambda found: found.state == "present")
 
     look(store, test)
 

@@ -21,6 +21,7 @@ from tfsdeploy.agent.gateway.replicas import Replicas
 from tfsdeploy.agent.sources import PinsSource, ReleaseSource, ReplicaSource
 from tfsdeploy.agent.status import StatusServer
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.files import replace_file
 from tfsdeploy.gateway.decide import Decision, decide
 from tfsdeploy.gateway.files import PAUSE_SECONDS
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, shape_files
@@ -157,7 +158,7 @@ class GatewayAgent:
         self._listeners: str | None = files.pop(LISTENERS)
         self._settings.folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (self._settings.folder / name).write_text(text, encoding="utf-8")
+            replace_file(self._settings.folder / name, text, lasting=False)
         try:
             await self._admin.statistics()
         except NotRunning:

@@ -93,5 +93,5 @@ class Folding:
             author = Author(self._author, f"pins {pins.digest}")
             release = await asyncio.to_thread(change_models, self._store, decide, author)
             log.info("pins %s are folded: generation %d", pins.digest, release.generation)
-        except TfsdeployError as error:
+        except (TfsdeployError, OSError) as error:
             log.warning("pins %s are not folded yet: %s", pins.digest, error)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, recovered
+from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, lost, recovered
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.folder import Folder
 from tfsdeploy.agent.replica.leaving import Acknowledgements
@@ -97,6 +97,7 @@ class ReplicaAgent:
         self._silent = False
         self._decision = Decision(Memory())
         self._stale_since: dict[Key, float] = {}
+        self._reloaded: set[Key] = set()
         self._down_since = 0.0
         self._asked = 0.0
         self._turn = 0
@@ -153,6 +154,8 @@ class ReplicaAgent:
         if self._release is None:
             return False
         await self._look()
+        if self._rows is None and self._server.connected:
+            return False  # a server that runs and says nothing yet keeps its configuration
         release = self._release  # looking took time: there may be a newer one
         self._files.want(self._wanted)
         if not self._folder.configured and self._rows is None and not self._files.complete():
@@ -162,7 +165,8 @@ class ReplicaAgent:
         self._forgot = False
         self._decision = decide(self._moment())
         self._memory = self._decision.memory
-        self._folder.write(self._memory)
+        # Not in the loop: a disk that takes seconds to sync must not stop the beats of a replica that serves.
+        await asyncio.to_thread(self._folder.write, self._memory)
         self._publish(release)
         return True
 
@@ -173,12 +177,16 @@ class ReplicaAgent:
         if not await self._server.connect():
             self._gone()
             return
+        self._down_since = time.monotonic()
         resting = not anew and not self._decision.moving
         if resting and time.monotonic() - self._asked < RESTING_SECONDS:
             return
         self._asked = time.monotonic()
         try:
             rows = await self._server.rows(self._questions(anew), attempts=1 if self._silent else ATTEMPTS)
+            if not anew and lost(self._memory, self._rows or {}, rows):
+                # What took one model may have taken all, such as a mount that shows empty folders.
+                rows = await self._server.rows(self._questions(True))
         except NoAnswer as error:
             if self._rows is not None and not self._silent and self._server.connected:
                 log.warning("%s; nothing is AVAILABLE until it does", error)
@@ -207,12 +215,20 @@ class ReplicaAgent:
         self._down_since = time.monotonic()
         # Before it starts again: its files may have changed since they were verified.
         self._files.look_again()
+        self._reloaded = set(self._memory.listed)
         self._files.want(self._wanted)
 
     def _moment(self) -> Moment:
         now = time.monotonic()
-        self._stale_since = {key: self._stale_since.get(key, now) for key in self._memory.stale}
+        self._stale_since = {
+            # A name that is being brought in blocks the server's configuration thread; nothing else is tried meanwhile.
+            key: now if self._decision.moving - {key[0]} else self._stale_since.get(key, now)
+            for key in self._memory.stale
+        }
         files = self._files.known()
+        self._reloaded = {
+            key for key in self._reloaded if key in files and files[key].state in ("unknown", "verifying", "bad")
+        }
         patience = START_SECONDS + sum(found.total for found in files.values()) / START_BYTES_PER_SECOND
         drained = self._uses.drained()
         return Moment(
@@ -223,6 +239,7 @@ class ReplicaAgent:
             silent=self._silent,
             drained=frozenset(key for key in self._memory.listed if key in drained),
             start_over=self._rows is None and now - self._down_since > patience,
+            reloaded=frozenset(self._reloaded),
             overdue=frozenset(key for key, since in self._stale_since.items() if now - since > STALE_SECONDS),
         )
 
@@ -272,7 +289,7 @@ class ReplicaAgent:
                 log.error("this release is of fleet %s and not followed", found.fleet)
             elif found.supersedes(self._release):
                 self._follow(found)
-                self._folder.keep_release(found)
+                await asyncio.to_thread(self._folder.keep_release, found)
 
     def _follow(self, release: Release) -> None:
         self._release = release

@@ -60,6 +60,8 @@ class Moment:
         silent: a server runs, but does not answer: nothing is AVAILABLE, and its configuration stays.
         drained: versions that every gateway has stopped using.
         start_over: the server has not come up for so long that it is to start with nothing.
+        reloaded: versions that a server which was started again may have loaded, whose bytes were not looked at since
+            or were found bad.
         overdue: versions whose END row has been taken for an old one for so long that it must be their own.
     """
 
@@ -70,6 +72,7 @@ class Moment:
     silent: bool = False
     drained: frozenset[Key] = frozenset()
     start_over: bool = False
+    reloaded: frozenset[Key] = frozenset()
     overdue: frozenset[Key] = frozenset()
 
     def row(self, key: Key) -> StatusRow | None:
@@ -93,7 +96,12 @@ class Moment:
     def serves(self, key: Key) -> bool:
         """Whether a version answers requests: listed, and AVAILABLE in a row that is not from an earlier life."""
         row = self.row(key)
-        return not self.silent and key in self.memory.listed and row is not None and row.state == "AVAILABLE"
+        there = row is not None and row.state == "AVAILABLE"
+        return there and not self.silent and key in self.memory.listed and key not in self.reloaded
+
+    def damaged(self, key: Key) -> bool:
+        """Whether a version may have been loaded from bytes that are not those of its commit record."""
+        return key in self.reloaded and self.file(key).state == "bad"
 
     def presentable(self, key: Key) -> bool:
         """Whether a version may be listed: wanted, its bytes true, and not known to fail."""
@@ -154,6 +162,19 @@ def died(memory: Memory, rows: Rows) -> Memory:
     return replace(memory, deaths=deaths, failed=failed, departing=frozenset(), stale=frozenset())
 
 
+def lost(memory: Memory, before: Rows, after: Rows) -> bool:
+    """Whether a listed version that was AVAILABLE is so no longer: the server has unloaded it by itself.
+
+    Args:
+        memory: what is remembered.
+        before: the rows that were known.
+        after: what the server says now of some models.
+    """
+    was = {(model, row.version) for model in after for row in before.get(model, ()) if row.state == "AVAILABLE"}
+    still = {(model, row.version) for model, rows in after.items() for row in rows if row.state == "AVAILABLE"}
+    return bool((was - still) & memory.listed.keys())
+
+
 def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
     """What may be taken for listed when nothing is remembered but a server serves: what it has, as far as wanted."""
     there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
@@ -198,7 +219,9 @@ def _for_this_server(now: Moment) -> set[Key]:
     stays = {
         key
         for key in memory.listed
-        if key not in memory.failed and (now.keeps(key) or (now.serves(key) and key not in now.drained))
+        if key not in memory.failed
+        and not now.damaged(key)
+        and (now.keeps(key) or (now.serves(key) and key not in now.drained))
     }
     loading = {key for key in stays if not now.serves(key) and now.file(key).state != "bad"}
     if loading & memory.deaths.keys():

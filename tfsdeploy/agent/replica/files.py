@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +15,15 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.verify import Damaged, VerifiedCache
 
+log = logging.getLogger(__name__)
+
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """How soon what could not be looked at, or was wrong, is looked at again: somebody may mend it."""
 
 PROGRESS_SECONDS = 0.25
+
+HUNG_SECONDS = 30.0
+"""A look that gets no further for so long waits for storage that hangs; the next version's turn comes."""
 
 
 class _Stopped(Exception):
@@ -57,6 +63,9 @@ class VersionFiles:
         self._verified = verified
         self._looked: dict[Key, _Looked] = {}
         self._task: asyncio.Task[None] | None = None
+        self._at: Key | None = None
+        self._hung: set[asyncio.Task[None]] = set()
+        self._progressed = 0.0
         self._closed = threading.Event()
 
     def known(self) -> dict[Key, Files]:
@@ -75,24 +84,40 @@ class VersionFiles:
             looked = self._looked.get(key)
             if looked is None or looked.digest != digest:
                 self._looked[key] = _Looked(digest, UNKNOWN)
+        for task in [task for task in self._hung if task.done()]:
+            self._hung.remove(task)
+            task.result()
         if self._task is not None and self._task.done():
             self._task.result()
             self._task = None
+        elif self._task is not None and time.monotonic() - self._progressed > HUNG_SECONDS:
+            self._set_aside(self._task)
         due = [key for key, looked in self._looked.items() if looked.again <= time.monotonic()]
         if self._task is None and due:
             key = min(due, key=lambda key: (self._looked[key].again, key))
+            self._at, self._progressed = key, time.monotonic()
             self._task = asyncio.create_task(self._look(key, self._looked[key]))
 
     def look_again(self) -> None:
-        """Look anew at everything; until that is done what was found stands."""
-        for looked in self._looked.values():
-            looked.again = 0.0
+        """Look anew at everything; until that is done nothing is known."""
+        self._looked = {key: _Looked(looked.digest, UNKNOWN) for key, looked in self._looked.items()}
 
     def close(self) -> None:
         """Stop looking."""
         self._closed.set()
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, *self._hung):
+            if task is not None:
+                task.cancel()
+
+    def _set_aside(self, task: asyncio.Task[None]) -> None:
+        """Let a look that hangs wait by itself; should it end, what it found counts."""
+        self._hung.add(task)
+        self._task = None
+        looked = None if self._at is None else self._looked.get(self._at)
+        if self._at is not None and looked is not None:
+            words = f"{self._at[0]}/{self._at[1]}: the store has not answered for {HUNG_SECONDS:g} s"
+            log.warning("%s", words)
+            looked.files, looked.again = Files("away", words), float("inf")
 
     async def _look(self, key: Key, looked: _Looked) -> None:
         found = await self._in_a_thread(key, looked)
@@ -157,12 +182,16 @@ class VersionFiles:
             return Files("away" if away else "bad", f"{name}: {error.message}")
         except OSError as error:
             return Files("away", f"{name}: {error.strerror}")
+        except (ValueError, RecursionError) as error:
+            # Such as a thousand folders in one another: one version must not take the others' agent away.
+            return Files("bad", f"{name}: {error}")
 
     def _teller(self, key: Key, looked: _Looked, loop: asyncio.AbstractEventLoop) -> Callable[[int, int], None]:
         told = 0.0
 
         def tell(done: int, total: int) -> None:
             nonlocal told
+            self._progressed = time.monotonic()
             if self._closed.is_set() or self._looked.get(key) is not looked:
                 raise _Stopped
             if time.monotonic() - told >= PROGRESS_SECONDS:
