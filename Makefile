@@ -54,10 +54,16 @@ soak: $(READY) ## the tests with long counts: 1,000 kills each, 10,000 mutated f
 	TFSDEPLOY_KILLS=1000 TFSDEPLOY_FUZZ=10000 $(BIN)/python -m pytest -q --timeout 3600 tests/store tests/release tests/fleet
 	TFSDEPLOY_SOAK=1 $(BIN)/python -m pytest -q -m "scenario" --timeout 3600 tests/scenarios --modes embedded,like-tfs
 
+cluster: $(READY) ## a real Kubernetes of two nodes on this machine, for tests (needs root and Go; built the first time)
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(READY) ## end it; only what was built is kept
+	@$(BIN)/python -m tests.cluster down
+
 wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what make has made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-scenarios lint format docs bench soak wheel clean
+.PHONY: help setup demo test test-scenarios lint format docs bench soak cluster cluster-down wheel clean

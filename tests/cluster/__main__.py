@@ -1,0 +1,37 @@
+"""`python -m tests.cluster up | down`: start and end the cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from tests.cluster.cluster import Cluster
+
+
+def main() -> int:
+    """Do what the one word says."""
+    if os.geteuid() != 0 or not Path("/etc/debian_version").exists():
+        print("the cluster needs root, for its namespaces, and Debian, for containerd and etcd", file=sys.stderr)
+        return 2
+    if shutil.which("go") is None or shutil.which("kubectl") is None:
+        print("the cluster needs `go` and `kubectl` on the PATH", file=sys.stderr)
+        return 2
+    started, cluster = time.monotonic(), Cluster()
+    match sys.argv[1:]:
+        case ["up"]:
+            cluster.start(lambda words: print(f"  {words} ...", flush=True))
+            print(f"the cluster is up after {time.monotonic() - started:.1f} s: export KUBECONFIG={cluster.kubeconfig}")
+        case ["down"]:
+            cluster.stop()
+            print("the cluster is down")
+        case _:
+            print("usage: python -m tests.cluster up | down", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What the cluster is made of: Debian's packages, and binaries built from Go modules, cached outside the tree."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+GO = Path(__file__).parent / "go"
+KUBERNETES_VERSION = "v1.34.4"
+
+SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
+
+PACKAGES = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "etcd": "etcd-server",
+    "conntrack": "conntrack",
+    "iptables": "iptables",
+    "ip": "iproute2",
+}
+"""Program -> the Debian package that has it."""
+
+PLUGINS = Path("/usr/lib/cni")
+"""Where Debian's containernetworking-plugins lie."""
+
+
+def cache() -> Path:
+    """Where binaries and images are kept: ``$TFSDEPLOY_CLUSTER_CACHE``, or in the XDG cache folder."""
+    if named := os.environ.get("TFSDEPLOY_CLUSTER_CACHE"):
+        return Path(named).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "tfsdeploy-cluster"
+
+
+def install_packages() -> None:
+    """Debian's packages, where they are missing."""
+    wanted = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    if not (PLUGINS / "bridge").exists():
+        wanted.append("containernetworking-plugins")
+    if not wanted:
+        return
+    # Nothing of them is to run by itself; the cluster starts its own.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for words in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *wanted)):
+        subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def binaries() -> Path:
+    """The folder with the Kubernetes servers, CoreDNS and pause; built when their sources have changed."""
+    folder = cache() / f"bin-{_digest()}"
+    if (folder / "complete").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    minor = KUBERNETES_VERSION.split(".")[1]
+    stamp = "k8s.io/component-base/version"
+    flags = f"-s -w -X {stamp}.gitVersion={KUBERNETES_VERSION} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}"
+    for module in ("pause", "kubernetes", "coredns"):
+        argv = ["go", "build", "-trimpath", "-ldflags", flags, "-o", str(folder / module), "."]
+        subprocess.run(argv, cwd=GO / module, check=True, env={**os.environ, "CGO_ENABLED": "0"})
+    for server in SERVERS:
+        (folder / server).unlink(missing_ok=True)
+        (folder / server).symlink_to("kubernetes")
+    (folder / "complete").touch()
+    return folder
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(GO.rglob("*")):
+        if file.is_file():
+            digest.update(str(file.relative_to(GO)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,252 @@
+"""Starts and ends the cluster: two machines, joined by a wire, with the servers of Kubernetes in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.cluster import files
+from tests.cluster.build import binaries, cache, install_packages
+from tests.cluster.files import Node
+from tests.cluster.images import docker_archive
+from tests.cluster.machine import Machine
+from tfsdeploy.processes import Identity, identity, is_alive
+
+NODES = 2
+READY_SECONDS = 60.0
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified")
+CGROUPS = Path("/sys/fs/cgroup")
+SETTINGS = Path("/proc/sys")
+
+KERNEL = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
+          "kernel/keys/root_maxbytes")  # fmt: skip
+"""Settings of the whole machine that a kubelet changes (kubelet/cm/container_manager_linux.go)."""
+
+
+class Cluster:
+    """The cluster of this user; making one touches nothing.
+
+    Args:
+        folder: where it keeps its state.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache() / "state"
+        self.nodes = tuple(Node(number, self.folder / f"node-{number}") for number in range(1, NODES + 1))
+        self.kubeconfig = self.folder / "kubeconfig"
+
+    def is_up(self) -> bool:
+        """Whether all of its machines run."""
+        kept = self._kept()
+        return len(kept) == NODES + 1 and all(is_alive(process) for process in kept.values())
+
+    def machine(self, number: int) -> Machine:
+        """A machine that runs."""
+        return Machine(f"node-{number}", self._kept()[f"node-{number}"])
+
+    def start(self, say: Callable[[str], None]) -> None:
+        """Build what is missing, start what does not run, and wait until pods can run everywhere."""
+        if self.is_up():
+            return
+        self.stop()
+        install_packages()
+        say("building what is not built yet (the first time takes some minutes)")
+        programs = binaries()
+        self._prepare(programs)
+        machines = [Machine.start(node.name) for node in self.nodes]
+        processes = {machine.name: machine.first for machine in machines}
+        kernel = {name: (SETTINGS / name).read_text() for name in KERNEL}
+        (self.folder / "kernel.json").write_text(json.dumps(kernel))
+        self._keep(processes)
+        self._join(machines)
+        say("starting the control plane")
+        self._start_control_plane(machines[0], programs)
+        forwarder, port = self._forward(machines[0])
+        self._keep(processes | {"forward": forwarder})
+        authority = self.folder / "certificates" / "apiserver.crt"
+        config = files.kubeconfig(f"https://127.0.0.1:{port}", files.ADMIN_TOKEN, authority, server_name="kubernetes")
+        self.kubeconfig.write_text(config)
+        for machine, node in zip(machines, self.nodes, strict=True):
+            self._start_node(machine, node, programs)
+        say("waiting for the nodes")
+        self._wait("the API server", lambda: self.kubectl("get", "--raw", "/readyz", check=False) == "ok")
+        for document in files.DNS_SERVICE:
+            self.kubectl("apply", "-f", "-", text=json.dumps(document))
+        self._wait("ready nodes", lambda: self._ready_nodes() == NODES)
+
+    def stop(self) -> None:
+        """End every process and remove everything but what was built and the images."""
+        for name, process in self._kept().items():
+            if is_alive(process):
+                Machine(name, process).stop()
+        self._wait("the end of every process", lambda: not any(map(is_alive, self._kept().values())))
+        if (self.folder / "kernel.json").exists():
+            for name, value in json.loads((self.folder / "kernel.json").read_text()).items():
+                (SETTINGS / name).write_text(value)
+        if self.folder.exists():
+            for left in self.folder.iterdir():
+                if left.name not in {node.name for node in self.nodes}:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for node in self.nodes:
+            for controller in CONTROLLERS:
+                _remove_cgroups(CGROUPS / controller / files.cgroup(node))
+
+    def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
+        """What kubectl prints; empty if it fails and need not succeed."""
+        argv = ["kubectl", f"--kubeconfig={self.kubeconfig}", *words]
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+        return done.stdout if done.returncode == 0 else ""
+
+    def _prepare(self, programs: Path) -> None:
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        (self.folder / "tokens.csv").write_text(files.tokens(self.nodes))
+        (self.folder / "audit-policy.json").write_text(files.AUDIT_POLICY)
+        key = self.folder / "service-accounts.pem"
+        subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+        pause = programs / "pause.tar"
+        if not pause.exists():
+            docker_archive(pause, files.PAUSE, {"pause": programs / "pause"}, entrypoint=["/pause"])
+        for node in self.nodes:
+            (node.folder / "cni").mkdir(parents=True, exist_ok=True)
+            (node.folder / "cni" / "10-pods.conflist").write_text(files.network_config(node))
+            (node.folder / "containerd.toml").write_text(files.containerd_config(node))
+            (node.folder / "kubelet.json").write_text(files.kubelet_config(node))
+            shutil.rmtree(node.folder / "kubelet", ignore_errors=True)
+            _make_cgroups(files.cgroup(node))
+
+    def _join(self, machines: list[Machine]) -> None:
+        """The first machine has a switch; each other one a wire into it."""
+        first = machines[0]
+        first.run("ip", "link", "add", "lan", "type", "bridge")
+        first.run("ip", "address", "add", f"{self.nodes[0].address}/24", "dev", "lan")
+        first.run("ip", "link", "set", "lan", "up")
+        first.run("ip", "route", "replace", "default", "dev", "lan")
+        for machine, node in zip(machines[1:], self.nodes[1:], strict=True):
+            wire = f"wire{node.number}"
+            ends = f"link add {wire} netns {first.first.pid} type veth peer name lan netns {machine.first.pid}"
+            subprocess.run(["ip", *ends.split()], check=True)
+            first.run("ip", "link", "set", wire, "master", "lan", "up")
+            machine.run("ip", "address", "add", f"{node.address}/24", "dev", "lan")
+            machine.run("ip", "link", "set", "lan", "up")
+            machine.run("ip", "route", "replace", "default", "via", self.nodes[0].address)
+        for machine, node in zip(machines, self.nodes, strict=True):
+            machine.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+            for other in self.nodes:
+                if other != node:
+                    machine.run("ip", "route", "add", other.pods, "via", other.address)
+
+    def _start_control_plane(self, machine: Machine, programs: Path) -> None:
+        node = self.nodes[0]
+        self._spawn(machine, "etcd", files.etcd(self.folder))
+        self._spawn(machine, "kube-apiserver", files.api_server(node, self.folder), programs)
+        authority = self.folder / "certificates" / "apiserver.crt"
+        self._wait("the API server's certificate", authority.exists)
+        manager = self._config("kube-controller-manager", "kube-controller-manager")
+        self._spawn(machine, "kube-controller-manager", files.controller_manager(self.folder, manager), programs)
+        self._spawn(
+            machine, "kube-scheduler", files.scheduler(self._config("kube-scheduler", "kube-scheduler")), programs
+        )
+        corefile = self.folder / "Corefile"
+        corefile.write_text(files.corefile(node, self._config("coredns", "coredns")))
+        self._spawn(machine, "coredns", ["coredns", "-conf", str(corefile)], programs)
+
+    def _start_node(self, machine: Machine, node: Node, programs: Path) -> None:
+        self._spawn(machine, f"containerd-{node.number}", ["containerd", "--config", f"{node.folder}/containerd.toml"])
+        self._wait(
+            "containerd",
+            lambda: (
+                subprocess.run(
+                    machine.inside("ctr", f"--address={node.socket}", "version"), capture_output=True, check=False
+                ).returncode
+                == 0
+            ),
+        )
+        machine.run("ctr", f"--address={node.socket}", "-n", "k8s.io", "images", "import", str(programs / "pause.tar"))
+        kubelet = self._config(f"kubelet-{node.number}", node.token)
+        self._spawn(machine, f"kubelet-{node.number}", files.kubelet(node, kubelet), programs)
+        proxy = self.folder / f"kube-proxy-{node.number}.json"
+        proxy.write_text(files.proxy_config(self._config("kube-proxy", "kube-proxy")))
+        words = ["kube-proxy", f"--config={proxy}", f"--hostname-override={node.name}"]
+        self._spawn(machine, f"kube-proxy-{node.number}", words, programs)
+
+    def _config(self, name: str, token: str) -> Path:
+        """A server's kubeconfig."""
+        file = self.folder / f"{name}.kubeconfig"
+        authority = self.folder / "certificates" / "apiserver.crt"
+        file.write_text(files.kubeconfig(f"https://{self.nodes[0].address}:{files.API_PORT}", token, authority))
+        return file
+
+    def _spawn(self, machine: Machine, name: str, argv: list[str], programs: Path | None = None) -> None:
+        program = argv[0] if programs is None else str(programs / argv[0])
+        machine.spawn(program, *argv[1:], log=self.folder / "logs" / f"{name}.log")
+
+    def _forward(self, machine: Machine) -> tuple[Identity, int]:
+        argv = [sys.executable, "-m", "tests.cluster.forward", str(machine.first.pid), self.nodes[0].address]
+        process = subprocess.Popen(
+            [*argv, str(files.API_PORT)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        return _identity(process.pid), port
+
+    def _ready_nodes(self) -> int:
+        found = json.loads(self.kubectl("get", "nodes", "-o", "json", check=False) or '{"items": []}')
+        return sum(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for node in found["items"]
+            for condition in node["status"].get("conditions", [])
+        )
+
+    def _wait(self, what: str, done: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end, f"not in {seconds:g} s: {what}; see {self.folder / 'logs'}"
+            time.sleep(0.05)
+
+    def _kept(self) -> dict[str, Identity]:
+        try:
+            return {
+                name: Identity(**row) for name, row in json.loads((self.folder / "machines.json").read_text()).items()
+            }
+        except FileNotFoundError:
+            return {}
+
+    def _keep(self, processes: dict[str, Identity]) -> None:
+        rows = {name: asdict(process) for name, process in processes.items()}
+        (self.folder / "machines.json").write_text(json.dumps(rows))
+
+
+def _identity(pid: int) -> Identity:
+    found = identity(pid)
+    assert found is not None
+    return found
+
+
+def _make_cgroups(name: str) -> None:
+    """A control group in every hierarchy; that of processors must name some before anything can live in it."""
+    for controller in CONTROLLERS:
+        parent = CGROUPS / controller
+        if not parent.is_dir():
+            continue
+        (parent / name).mkdir(exist_ok=True)
+        for file in ("cpuset.cpus", "cpuset.mems") if controller == "cpuset" else ():
+            (parent / name / file).write_text((parent / file).read_text())
+
+
+def _remove_cgroups(folder: Path) -> None:
+    """Remove a control group and all below it; their processes are gone."""
+    for base, _, _ in os.walk(folder, topdown=False):
+        os.rmdir(base)

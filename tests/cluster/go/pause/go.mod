@@ -1,0 +1,3 @@
+module tfsdeploy/tests/cluster/pause
+
+go 1.24.0
