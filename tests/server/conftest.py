@@ -25,5 +25,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with Live(folder / "server.log", *flags) as server:
         server.serves("half_plus_two", 123)
         server.serves("multi", 1)
+        server.serves("halves", 123)
+        server.serves("clf", 1)
         server.serves("versions", 1, 2, 3)
         yield server

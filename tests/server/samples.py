@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.models import write_half_plus_two
 
@@ -20,6 +22,8 @@ def write_fleet(folder: Path) -> Path:
     """
     write_half_plus_two(folder / "half_plus_two" / "00000123")
     write_multi(folder / "multi" / "1")
+    write_halves(folder / "halves" / "123")
+    write_classifier(folder / "clf" / "1")
     for version in (1, 2, 3):
         write_adder(folder / "versions" / str(version), version)
     file = folder / "models.config"
@@ -30,6 +34,8 @@ def write_fleet(folder: Path) -> Path:
             for name, more in {
                 "half_plus_two": "",
                 "multi": "",
+                "halves": "",
+                "clf": "",
                 "versions": 'model_version_policy { all {} } version_labels { key: "stable" value: 1 } '
                 'version_labels { key: "canary" value: 3 }',
             }.items()
@@ -54,6 +60,78 @@ def write_adder(path: Path, amount: float) -> None:
 
     model = Adder()
     tf.saved_model.save(model, str(path), signatures={"serving_default": model.__call__})
+
+
+def write_halves(path: Path) -> None:
+    """A TensorFlow 1 model that reads tf.Examples: ``y = x / 2 + 2``, ``y2 = x / 2 + 3``."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        examples = v1.placeholder(tf.string, name="tf_example")
+        x = v1.parse_example(examples, {"x": v1.FixedLenFeature([1], tf.float32)})["x"]
+        other = v1.placeholder(tf.float32, [None, 1], name="x2")
+        y, y2, y3 = tf.identity(x * 0.5 + 2, "y"), tf.identity(x * 0.5 + 3, "y2"), tf.identity(other * 0.5 + 3, "y3")
+        signatures = {
+            "classify_x_to_y": ({"inputs": examples}, {"scores": y}, "classify"),
+            "regress_x_to_y": ({"inputs": examples}, {"outputs": y}, "regress"),
+            "regress_x_to_y2": ({"inputs": examples}, {"outputs": y2}, "regress"),
+            "regress_x2_to_y3": ({"inputs": other}, {"outputs": y3}, "regress"),
+        }
+        _save_signatures(path, session, signatures)
+
+
+def write_classifier(path: Path) -> None:
+    """A TensorFlow 1 model with signatures that classify and regress well, and some that cannot."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        examples = v1.placeholder(tf.string, [None], name="ser")
+        features = {
+            "x": v1.FixedLenFeature([2], tf.float32),
+            "name": v1.FixedLenFeature([], tf.string, default_value="?"),
+            "n": v1.FixedLenFeature([], tf.int64, default_value=0),
+        }
+        x = v1.parse_example(examples, features)["x"]
+        total = tf.reduce_sum(x, 1)
+        scores = tf.identity(tf.concat([x, total[:, None]], 1), name="scores")
+        classes = tf.tile(tf.constant([["a", "b", "c"]]), [tf.shape(x)[0], 1])
+        asked = {"inputs": examples}
+        signatures = {
+            "serving_default": (asked, {"classes": classes, "scores": scores}, "classify"),
+            "classes_only": (asked, {"classes": classes}, "classify"),
+            "scores_only": (asked, {"scores": scores}, "classify"),
+            "scores_1d": (asked, {"scores": total}, "classify"),
+            "classes_bad_type": (asked, {"classes": scores, "scores": scores}, "classify"),
+            "no_outputs": (asked, {"zzz": scores}, "classify"),
+            "wrong_input_key": ({"foo": examples}, {"scores": scores}, "classify"),
+            "regress": (asked, {"outputs": total}, "regress"),
+            "regress_2d": (asked, {"outputs": total[:, None]}, "regress"),
+            "regress_wide": (asked, {"outputs": scores}, "regress"),
+            "regress_bad_type": (asked, {"outputs": classes}, "regress"),
+            "predict": ({"examples": examples}, {"classes": classes, "scores": scores}, "predict"),
+            "odd_method": ({"x": x}, {"y": total}, "odd"),
+        }
+        _save_signatures(path, session, signatures)
+
+
+def _save_signatures(path: Path, session: Any, signatures: Mapping[str, tuple[Any, Any, str]]) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    told = v1.saved_model.utils.build_tensor_info
+    definitions = {
+        name: v1.saved_model.signature_def_utils.build_signature_def(
+            {alias: told(tensor) for alias, tensor in inputs.items()},
+            {alias: told(tensor) for alias, tensor in outputs.items()},
+            f"tensorflow/serving/{method}",
+        )
+        for name, (inputs, outputs, method) in signatures.items()
+    }
+    builder = v1.saved_model.builder.SavedModelBuilder(str(path))
+    builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=definitions)
+    builder.save()
 
 
 def write_multi(path: Path) -> None:

@@ -17,17 +17,27 @@ CASES = Path(__file__).parents[1] / "cases" / "server"
 
 MESSAGES = {
     "Predict": ("PredictRequest", "PredictResponse"),
+    "Classify": ("ClassificationRequest", "ClassificationResponse"),
+    "Regress": ("RegressionRequest", "RegressionResponse"),
+    "MultiInference": ("MultiInferenceRequest", "MultiInferenceResponse"),
     "GetModelMetadata": ("GetModelMetadataRequest", "GetModelMetadataResponse"),
     "GetModelStatus": ("GetModelStatusRequest", "GetModelStatusResponse"),
 }
 
 
-def _cases(file: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (CASES / file).read_text().splitlines()]
+def _cases(*files: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in files for line in (CASES / file).read_text().splitlines()]
 
 
 def _message(name: str, text: str) -> Any:
-    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2  # noqa: F401
+    from tensorflow_serving.apis import (  # noqa: F401
+        classification_pb2,
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        inference_pb2,
+        predict_pb2,
+        regression_pb2,
+    )
 
     kind = descriptor_pool.Default().FindMessageTypeByName(f"tensorflow.serving.{name}")
     return text_format.Parse(text, message_factory.GetMessageClass(kind)())
@@ -36,7 +46,7 @@ def _message(name: str, text: str) -> Any:
 def test_rest(live: Live) -> None:
     """One test for all, because each case takes a millisecond; every difference is named."""
     different = []
-    for case in _cases("rest.jsonl"):
+    for case in _cases("rest.jsonl", "rest_examples.jsonl"):
         body = base64.b64decode(case["body64"]) if "body64" in case else case.get("body", "").encode() or None
         code, kind, answer = live.ask(case["method"], case["path"], body, case.get("headers"))
         same = answer == case["answer"].encode()
@@ -51,7 +61,7 @@ def test_rest(live: Live) -> None:
 def test_grpc(live: Live) -> None:
     different = []
     with grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}") as channel:
-        for case in _cases("grpc.jsonl"):
+        for case in _cases("grpc.jsonl", "grpc_examples.jsonl"):
             asked, answered = MESSAGES[case["method"].rpartition("/")[2]]
             body = _message(asked, case["request"]).SerializeToString()
             try:

@@ -98,7 +98,6 @@ def test_every_request_is_answered(rest: Rest, method: str, tail: str, body: byt
         ("/v1/models/half/versions/3:predict", 404, {"error": "Servable not found for request: Specific(half, 3)"}),
         ("/v1/models/half/labels/gone:predict", 404, {"error": "Servable not found for request: Specific(half, 9)"}),
         ("/v1/models/half/labels/new:predict", 400, {"error": "Unrecognized servable version label: new"}),
-        ("/v1/models/half:classify", 501, {"error": "classify is not there yet in this server; predict is"}),
     ],
 )
 def test_predict_goes_to_the_version_that_is_meant(rest: Rest, path: str, code: int, answer: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.manager import Manager
 
 if TYPE_CHECKING:
+    from tfsdeploy.server.examples import Result, Task
     from tfsdeploy.server.servable import Call, SavedModel
 
 Array = np.ndarray[Any, Any]
@@ -82,6 +83,40 @@ class Core:
                 raise unknown(signature)
             call = model.call(signature, timeout_ms)
             return Answer(found, signature, model.run(call, inputs_of(call)))
+
+    def infer(
+        self,
+        model_name: str,
+        version: int | None,
+        tasks: Sequence[Task],
+        examples_of: Callable[[], Sequence[bytes]],
+        unknown: Callable[[str], Failed],
+        timeout_ms: int = 0,
+    ) -> tuple[int, list[Result]]:
+        """Classify or regress examples by signatures of a version.
+
+        Args:
+            model_name: the model.
+            version: that one, or None for the highest that is ready.
+            tasks: what is asked of which signature.
+            examples_of: makes the serialized examples once the signatures have turned out well.
+            unknown: the failure for a signature that is not there.
+            timeout_ms: for each run; 0: no limit.
+
+        Returns:
+            The version that answered, and a result for each task.
+
+        Raises:
+            Failed: in the words of TF Serving or TensorFlow.
+        """
+        from tfsdeploy.server import examples
+
+        with self.manager.handle(model_name, version) as (found, model):
+            for task in tasks:
+                if task.signature not in model.signatures:
+                    raise unknown(task.signature)
+                examples.check(model, task)
+            return found, examples.run(model, tasks, examples_of(), timeout_ms)
 
     def status(self, model_name: str, version: int | None) -> tuple[StatusRow, ...]:
         """The rows of a model, or of one version.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,8 +16,10 @@ from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Array, Core
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.rest import no_signature
 
 if TYPE_CHECKING:
+    from tfsdeploy.server.examples import Method, Result, Task
     from tfsdeploy.server.servable import Call
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -24,6 +27,9 @@ MODEL = "/tensorflow.serving.ModelService/"
 HEALTH = "/grpc.health.v1.Health/"
 HEALTHY_NAMES = ("", "PredictionService", "ModelService")  # short, as the original registers them
 SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}, grpc/health/v1/health.proto
+
+METHODS: Mapping[str, Method] = {"tensorflow/serving/classify": "classify", "tensorflow/serving/regress": "regress"}
+"""The methods of MultiInference's tasks."""
 
 UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
@@ -49,9 +55,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         methods: dict[str, Callable[[bytes], bytes]] = {
             PREDICTION + "Predict": self._predict,
             PREDICTION + "GetModelMetadata": self._metadata,
-            PREDICTION + "Classify": _not_there("Classify"),
-            PREDICTION + "Regress": _not_there("Regress"),
-            PREDICTION + "MultiInference": _not_there("MultiInference"),
+            PREDICTION + "Classify": self._classify,
+            PREDICTION + "Regress": self._regress,
+            PREDICTION + "MultiInference": self._multi_inference,
             MODEL + "GetModelStatus": self._status,
             MODEL + "HandleReloadConfigRequest": self._reload,
         }
@@ -72,22 +78,16 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
 
         request = predict_pb2.PredictRequest.FromString(body)
         spec = request.model_spec
-        begun, code = time.perf_counter(), "OK"
 
         def inputs_of(call: Call) -> dict[str, Array]:
             arrays = proto_tensor.inputs_of(request.inputs, call)
             proto_tensor.filtered(list(request.output_filter), list(call.outputs))
             return arrays
 
-        try:
+        with self._counted(spec.name, "Predict"):
             version = self._version_of(request)
             name = spec.signature_name or "serving_default"
             answer = self._core.predict(spec.name, version, name, inputs_of, _unknown_signature)
-        except Failed as failed:
-            code = failed.code
-            raise
-        finally:
-            self._metrics.count(spec.name, "Predict", "GRPC", code, time.perf_counter() - begun)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = spec.name
         response.model_spec.version.value = answer.version
@@ -95,6 +95,69 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         for alias in list(request.output_filter) or answer.outputs:
             response.outputs[alias].CopyFrom(proto_tensor.tensor_of(answer.outputs[alias]))
         return bytes(response.SerializeToString())
+
+    def _classify(self, body: bytes) -> bytes:
+        from tensorflow_serving.apis import classification_pb2 as messages
+
+        request = messages.ClassificationRequest.FromString(body)
+        response = messages.ClassificationResponse()
+        return self._infer("classify", request, response)
+
+    def _regress(self, body: bytes) -> bytes:
+        from tensorflow_serving.apis import regression_pb2 as messages
+
+        request = messages.RegressionRequest.FromString(body)
+        response = messages.RegressionResponse()
+        return self._infer("regress", request, response)
+
+    def _infer(self, method: Method, request: Any, response: Any) -> bytes:
+        from tfsdeploy.server import examples
+
+        spec = request.model_spec
+        with self._counted(spec.name, method.capitalize()):
+            version = self._version_of(request)
+            task = examples.Task(method, spec.signature_name or "serving_default")
+            found, (result,) = self._core.infer(
+                spec.name, version, [task], lambda: examples.serialized(request.input), no_signature
+            )
+        _fill_spec(response.model_spec, spec.name, found, task)
+        _fill_result(response.result, result)
+        return bytes(response.SerializeToString())
+
+    def _multi_inference(self, body: bytes) -> bytes:
+        from tensorflow_serving.apis import inference_pb2 as messages
+
+        from tfsdeploy.server import examples
+
+        request = messages.MultiInferenceRequest.FromString(body)
+        first = request.tasks[0] if request.tasks else messages.InferenceTask(model_spec={})
+        name = first.model_spec.name
+        with self._counted(name, "MultiInference"):
+            # The version of the first counts for all.
+            version = self._version_of(first)
+            tasks = _tasks(request.tasks)
+            found, results = self._core.infer(
+                name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph
+            )
+        response = messages.MultiInferenceResponse()
+        for result in results:
+            one = response.results.add()
+            _fill_spec(one.model_spec, name, found, result.task)
+            classified = result.task.method == "classify"
+            _fill_result(one.classification_result if classified else one.regression_result, result)
+        return bytes(response.SerializeToString())
+
+    @contextmanager
+    def _counted(self, model_name: str, method: str) -> Iterator[None]:
+        """Count a request, and how it ended."""
+        begun, code = time.perf_counter(), "OK"
+        try:
+            yield
+        except Failed as failed:
+            code = failed.code
+            raise
+        finally:
+            self._metrics.count(model_name, method, "GRPC", code, time.perf_counter() - begun)
 
     def _metadata(self, body: bytes) -> bytes:
         from tensorflow_serving.apis import get_model_metadata_pb2 as messages
@@ -203,18 +266,57 @@ def _abort(context: grpc.ServicerContext, code: str, message: str) -> bytes:
     return b""
 
 
-def _not_there(method: str) -> Callable[[bytes], bytes]:
-    def refuse(body: bytes) -> bytes:
-        raise Failed("UNIMPLEMENTED", f"{method} is not there yet in this server; Predict is")
-
-    return refuse
-
-
 def _health(body: bytes) -> bytes:
     name = body[2:].decode(errors="replace")  # HealthCheckRequest{service}: one field, shorter than 128 bytes
     if name not in HEALTHY_NAMES:
         raise Failed("NOT_FOUND", "service name unknown")
     return SERVING
+
+
+def _tasks(asked: Any) -> list[Task]:
+    """The tasks of a MultiInferenceRequest (multi_inference.cc).
+
+    Raises:
+        Failed: INVALID_ARGUMENT or UNIMPLEMENTED.
+    """
+    from tfsdeploy.server.examples import Task
+
+    tasks: list[Task] = []
+    for one in asked:
+        spec = one.model_spec
+        if not spec.name:
+            raise Failed("INVALID_ARGUMENT", "Found ModelSpec with an empty model name.")
+        if spec.name != asked[0].model_spec.name:
+            raise Failed(
+                "INVALID_ARGUMENT", "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        signature = spec.signature_name or "serving_default"
+        if any(task.signature == signature for task in tasks):
+            raise Failed("INVALID_ARGUMENT", f"Duplicate evaluation of signature: {signature}")
+        if one.method_name not in METHODS:
+            raise Failed("UNIMPLEMENTED", f"Unsupported signature method_name: {one.method_name}")
+        tasks.append(Task(METHODS[one.method_name], signature))
+    return tasks
+
+
+def _fill_spec(spec: Any, name: str, version: int, task: Task) -> None:
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = task.signature
+
+
+def _fill_result(message: Any, result: Result) -> None:
+    message.SetInParent()
+    for classes in result.classifications:
+        one = message.classifications.add()
+        for label, score in classes:
+            one.classes.add(label=label.decode("utf-8", errors="replace"), score=score)
+    for value in result.regressions:
+        message.regressions.add(value=value)
+
+
+def _not_in_graph(name: str) -> Failed:
+    return Failed("INVALID_ARGUMENT", f"Requested signature not found in model graph: {name}")
 
 
 def _unknown_signature(name: str) -> Failed:

@@ -71,7 +71,7 @@ def _plain(name: str, array: Array) -> Any:
         binary = name.endswith("_bytes")
         return _nested(array, [_string(value, binary) for value in array.ravel()])
     if kind == "f" and array.dtype.itemsize >= 4:
-        return _nested(array, [_Number(_float_text(value)) for value in array.ravel()])
+        return _nested(array, [_Number(float_text(value)) for value in array.ravel()])
     if kind in "iub" or not array.size:
         return array.tolist()
     # Half and complex have no JSON in the original either.
@@ -84,8 +84,8 @@ def _nested(array: Array, flat: list[Any]) -> Any:
     return plain.reshape(array.shape).tolist()
 
 
-def _float_text(value: Any) -> str:
-    """Six digits if they are the number, else as many as it needs; whole numbers get ``.0``."""
+def float_text(value: Any) -> str:
+    """A float32 or float64: six digits if they are the number, else as many as it needs; whole numbers get ``.0``."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

@@ -212,11 +212,16 @@ def _element(value: Any, dtype: np.dtype[Any]) -> Any:
     elif isinstance(value, str) and kind == "O":
         return value.encode("utf-8", errors="surrogateescape")
     elif isinstance(value, dict) and kind == "O":
-        return _decoded(value)
+        return decoded(value)
     raise _wrong(_type_words(value, dtype))
 
 
-def _decoded(value: dict[str, Any]) -> bytes:
+def decoded(value: dict[str, Any]) -> bytes:
+    """The bytes of ``{"b64": TEXT}``.
+
+    Raises:
+        Failed: INVALID_ARGUMENT.
+    """
     text = value.get("b64")
     if len(value) != 1 or not isinstance(text, str):
         raise _wrong(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
@@ -227,11 +232,16 @@ def _decoded(value: dict[str, Any]) -> bytes:
         raise _wrong("Unable to base64 decode") from error
 
 
-def _type_words(value: Any, dtype: np.dtype[Any]) -> str:
+def type_name(value: Any) -> str:
+    """What a JSON value is, in RapidJSON's words."""
     kinds: tuple[tuple[type, str], ...] = ((str, "String"), (dict, "Object"), (list, "Array"), (type(None), "Null"))
     found = ("True" if value else "False") if isinstance(value, bool) else "Number"
-    found = next((name for kind, name in kinds if isinstance(value, kind)), found)
-    return f"JSON Value: {shown(value)} Type: {found} is not of expected type: {_NAMES.get(dtype.name, dtype.name)}"
+    return next((name for kind, name in kinds if isinstance(value, kind)), found)
+
+
+def _type_words(value: Any, dtype: np.dtype[Any]) -> str:
+    expected = _NAMES.get(dtype.name, dtype.name)
+    return f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {expected}"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -18,6 +18,7 @@ from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
 
 if TYPE_CHECKING:
+    from tfsdeploy.server.examples import Method
     from tfsdeploy.server.servable import Call
 
 METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -88,11 +89,11 @@ class Rest:
             version = self._core.version_of(asked.model, asked.version, asked.label)
             if asked.action == "metadata":
                 return 200, self._metadata(asked.model, version)
-            if asked.action != "predict":
-                raise Failed("UNIMPLEMENTED", f"{asked.action} is not there yet in this server; predict is")
-            return 200, self._predict(
-                asked.model, version, _inflated(body) if headers.get("Content-Encoding") == "gzip" else body
-            )
+            if headers.get("Content-Encoding") == "gzip":
+                body = _inflated(body)
+            if asked.action == "predict":
+                return 200, self._predict(asked.model, version, body)
+            return 200, self._infer(asked.action, asked.model, version, body)
         except Failed as failed:
             return http_code(failed.code), rest.error_body(failed.message)
         except Exception as error:  # an answer in any case; what it was is for this server's own log
@@ -120,6 +121,26 @@ class Rest:
             raise
         finally:
             self._metrics.count(model_name, "predict", "REST", code, time.perf_counter() - begun)
+
+    def _infer(self, method: Method, model_name: str, version: int | None, body: bytes) -> str:
+        from tfsdeploy.server import json_examples
+        from tfsdeploy.server.examples import Task
+
+        begun = time.perf_counter()
+        code = "OK"
+        try:
+            document = json_document.parse(body)
+            tasks = [Task(method, json_tensor.signature_name(document))]
+            examples = json_examples.examples_of(document)
+            _, (result,) = self._core.infer(
+                model_name, version, tasks, lambda: examples, no_signature, timeout_ms=self._timeout_ms
+            )
+            return json_examples.render(result)
+        except Failed as failed:
+            code = failed.code
+            raise
+        finally:
+            self._metrics.count(model_name, method, "REST", code, time.perf_counter() - begun)
 
     def _metadata(self, model_name: str, version: int | None) -> str:
         from google.protobuf.json_format import MessageToDict
@@ -149,6 +170,11 @@ def _page(code: int, reason: str) -> Reply:
 
 def _unknown_signature(name: str) -> Failed:
     return Failed("INVALID_ARGUMENT", f'Serving signature name: "{name}" not found in signature def')
+
+
+def no_signature(name: str) -> Failed:
+    """For classify and regress, over both protocols."""
+    return Failed("INVALID_ARGUMENT", f"No signature was found with the name: {name}")
 
 
 def _inflated(body: bytes) -> bytes:

@@ -1,0 +1,167 @@
+"""Classify, Regress and MultiInference: tf.Examples in, classes or values out, in the original's words.
+
+The order of the checks is that of servables/tensorflow/{classifier,regressor,multi_inference,util}.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tfsdeploy.protocol.status import Failed
+
+if TYPE_CHECKING:
+    from tfsdeploy.server.servable import SavedModel
+
+Array = np.ndarray[Any, Any]
+Method = Literal["classify", "regress"]
+
+Classification = list[tuple[bytes, np.float32]]
+"""One example's classes: label and score."""
+
+INPUTS = "inputs"
+_TITLES: Mapping[Method, str] = {"classify": "classification", "regress": "regression"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one signature is asked for."""
+
+    method: Method
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one signature answered: one of the two, an entry an example."""
+
+    task: Task
+    classifications: Sequence[Classification] = ()
+    regressions: Sequence[np.float32] = ()
+
+
+def serialized(given: Any) -> list[bytes]:
+    """The examples of a ``tensorflow.serving.Input``, each with the context that all share.
+
+    Raises:
+        Failed: INVALID_ARGUMENT: there is none.
+    """
+    if given.WhichOneof("kind") == "example_list_with_context":
+        shared = given.example_list_with_context.context.SerializeToString()
+        # Two messages one after the other are one: what the second says counts.
+        found = [shared + example.SerializeToString() for example in given.example_list_with_context.examples]
+    else:
+        found = [example.SerializeToString() for example in given.example_list.examples]
+    if not found:
+        raise _wrong("Input is empty.")
+    return found
+
+
+def check(model: SavedModel, task: Task) -> None:
+    """Whether a signature can do what it is asked for.
+
+    Raises:
+        Failed: INVALID_ARGUMENT.
+    """
+    signature = model.signatures[task.signature]
+    title = _TITLES[task.method]
+    if len(signature.inputs) != 1:
+        raise _wrong("Expected one input Tensor.")
+    if task.method == "regress" and len(signature.outputs) != 1:
+        raise _wrong("Expected one output Tensor.")
+    if task.method == "classify" and len(signature.outputs) not in (1, 2):
+        raise _wrong(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if INPUTS not in signature.inputs:
+        raise _wrong(f"No {title} inputs found in SignatureDef: {_shown(signature)}")
+    if task.method == "regress" and "outputs" not in signature.outputs:
+        raise _wrong(f"No {title} outputs found in SignatureDef: {_shown(signature)}")
+    if task.method == "classify" and not {"classes", "scores"} & set(signature.outputs):
+        raise _wrong(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {_shown(signature)}"
+        )
+
+
+def run(model: SavedModel, tasks: Sequence[Task], examples: Sequence[bytes], timeout_ms: int = 0) -> list[Result]:
+    """Ask signatures of one model about the same examples; `check` has let them pass.
+
+    Args:
+        model: the model.
+        tasks: each signature at most once.
+        examples: serialized.
+        timeout_ms: for each signature's run; 0: no limit.
+
+    Raises:
+        Failed: in the words of TF Serving or TensorFlow.
+    """
+    calls = [model.call(task.signature, timeout_ms) for task in tasks]
+    # The original runs all of them at once, with each input tensor once, by name.
+    tensors = {given.tensor: given.dtype for call in calls for given in call.inputs}
+    for at, (_, dtype) in enumerate(sorted(tensors.items())):
+        if dtype.kind != "O":
+            raise _wrong(f"Expects arg[{at}] to be {_name(dtype)} but string is provided")
+    batch = np.empty(len(examples), dtype=object)
+    batch[:] = list(examples)
+    results = []
+    for task, call in zip(tasks, calls, strict=True):
+        outputs = model.run(call, {INPUTS: batch})
+        if task.method == "classify":
+            results.append(Result(task, classifications=_classifications(outputs, len(examples))))
+        else:
+            results.append(Result(task, regressions=_regressions(outputs["outputs"], len(examples))))
+    return results
+
+
+def _classifications(outputs: Mapping[str, Array], count: int) -> list[Classification]:
+    classes, scores = outputs.get("classes"), outputs.get("scores")
+    for name, array, kind, dtype in (("classes", classes, "O", "DT_STRING"), ("scores", scores, "f", "DT_FLOAT")):
+        if array is None:
+            continue
+        if array.ndim != 2:
+            raise _wrong(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+        if array.dtype.kind != kind or (kind == "f" and array.dtype.itemsize != 4):
+            raise _wrong(f"Expected {name} Tensor of {dtype}. Got: DT_{_name(array.dtype).upper()}")
+        if array.shape[0] != count:
+            raise _wrong(f"Expected {name} output batch size of {count}. Got: {array.shape[0]}")
+    if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
+        raise _wrong(
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+    shape = (classes if scores is None else scores).shape  # type: ignore[union-attr]
+    labels = np.full(shape, b"", dtype=object) if classes is None else classes
+    numbers = np.zeros(shape, np.float32) if scores is None else scores
+    return [list(zip(of_one, of_score, strict=True)) for of_one, of_score in zip(labels, numbers, strict=True)]
+
+
+def _regressions(array: Array, count: int) -> list[np.float32]:
+    if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+        raise _wrong(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+        )
+    if array.shape[0] != count:
+        raise _wrong(f"Input batch size did not match output batch size: {count} vs. {array.shape[0]}")
+    if array.dtype != np.float32:
+        raise _wrong(f"Expected output Tensor of DT_FLOAT.  Got: DT_{_name(array.dtype).upper()}")
+    return list(array.ravel())
+
+
+def _shown(signature: Any) -> str:
+    """A signature definition as the original repeats it: its maps in the order of their keys."""
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(signature))
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return {"float32": "float", "float64": "double", "float16": "half", "object": "string"}.get(dtype.name, dtype.name)
+
+
+def _shape(array: Array) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _wrong(message: str) -> Failed:
+    return Failed("INVALID_ARGUMENT", message)

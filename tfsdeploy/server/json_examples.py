@@ -1,0 +1,91 @@
+"""REST classify and regress: JSON objects to tf.Examples, and results to JSON (util/json_tensor.cc)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tensorflow.core.example import example_pb2
+
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.examples import Result
+from tfsdeploy.server.json_answer import float_text
+from tfsdeploy.server.json_document import quoted, shown
+from tfsdeploy.server.json_tensor import decoded, type_name
+
+_INT64_MAX = 2**63 - 1
+
+
+def examples_of(document: Mapping[str, Any]) -> list[bytes]:
+    """The serialized examples of a request, each with the context that all share.
+
+    Raises:
+        Failed: INVALID_ARGUMENT.
+    """
+    shared = _example(document["context"]) if "context" in document else b""
+    if "examples" not in document:
+        # The original says classify for both methods.
+        raise _wrong(
+            f"JSON Value: {shown(document)} When method is classify, key 'examples' is expected and was not found"
+        )
+    examples = document["examples"]
+    if not isinstance(examples, list):
+        raise _wrong(f"JSON Value: {shown(document)} Expecting 'examples' value to be an list/array")
+    if not examples:
+        raise _wrong(f"JSON Value: {shown(document)} 'examples' value is an empty array")
+    return [shared + _example(example) for example in examples]
+
+
+def render(result: Result) -> str:
+    """A classify or regress answer, laid out as the original lays it out."""
+    if result.task.method == "regress":
+        return '{\n    "results": [' + ", ".join(map(float_text, result.regressions)) + "]\n}"
+    rows = (
+        "[" + ", ".join(f"[{quoted(_text(label))}, {float_text(score)}]" for label, score in classes) + "]"
+        for classes in result.classifications
+    )
+    return '{\n    "results": [' + ", ".join(rows) + "\n    ]\n}"
+
+
+def _example(value: Any) -> bytes:
+    if not isinstance(value, dict):
+        raise _wrong(f"Example must be JSON object but got JSON {type_name(value)}")
+    example = example_pb2.Example()
+    for name, content in value.items():
+        feature = example.features.feature[name]
+        for element in content if isinstance(content, list) else [content]:
+            _add(name, element, feature)
+    return bytes(example.SerializeToString())
+
+
+def _add(name: str, value: Any, feature: Any) -> None:
+    kind, converted = _converted(name, value)
+    known = feature.WhichOneof("kind")
+    if known not in (None, f"{kind}_list"):
+        raise _wrong(f"Unexpected element type in feature: {name} expecting type: {known.removesuffix('_list')}")
+    getattr(feature, f"{kind}_list").value.append(converted)
+
+
+def _converted(name: str, value: Any) -> tuple[str, Any]:
+    """Which kind of feature a value belongs to, and the value there."""
+    if isinstance(value, bool):
+        return "int64", int(value)
+    if isinstance(value, float):
+        return "float", value
+    if isinstance(value, int):
+        if value > _INT64_MAX:
+            raise _wrong(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+        return "int64", value
+    if isinstance(value, str):
+        return "bytes", value.encode("utf-8", errors="surrogateescape")
+    if isinstance(value, dict) and len(value) == 1 and "b64" in value:
+        return "bytes", decoded(value)
+    raise _wrong(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+
+
+def _text(label: Any) -> str:
+    return label.decode("utf-8", errors="surrogateescape") if isinstance(label, bytes) else str(label)
+
+
+def _wrong(message: str) -> Failed:
+    return Failed("INVALID_ARGUMENT", message)
