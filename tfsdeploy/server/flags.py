@@ -12,10 +12,10 @@ from typing import Final
 ACCEPTED: Final = frozenset(
     {
         "batching_parameters_file", "enable_batching",
-        "enable_model_warmup", "enable_per_model_batching_parameters",
+        "enable_per_model_batching_parameters",
         "enable_profiler", "enable_serialization_as_tensor_content", "enable_signature_method_name_check",
         "flush_filesystem_caches", "grpc_channel_arguments", "grpc_socket_path",
-        "mixed_precision", "num_request_iterations_for_warmup", "num_tflite_interpreters_per_pool",
+        "mixed_precision", "num_tflite_interpreters_per_pool",
         "num_tflite_pools", "per_process_gpu_memory_fraction", "platform_config_file", "prefer_tflite_model",
         "remove_unused_fields_from_bundle_metagraph", "saved_model_tags",
         "skip_initialize_tpu", "ssl_config_file", "tensorflow_session_config_file", "thread_pool_factory_config_file",
@@ -55,6 +55,8 @@ class Flags:
         rest_api_enable_cors_support: tell browsers that any page may ask.
         monitoring_config_file: turns the Prometheus page on.
         allow_version_labels_for_unavailable_models: a label that is new may name a version that is not there yet.
+        enable_model_warmup: answer the requests that a version brings along before it is AVAILABLE.
+        num_request_iterations_for_warmup: how often each of them; 0 and below: once.
         version: print versions and end.
         address: own flag: what both ports bind; the original binds every address.
         like_tfs: own flag: behave like the original at its most awkward.
@@ -81,6 +83,8 @@ class Flags:
     rest_api_enable_cors_support: bool = False
     monitoring_config_file: str = ""
     allow_version_labels_for_unavailable_models: bool = False
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
     version: bool = False
     address: str = "0.0.0.0"
     like_tfs: bool = False

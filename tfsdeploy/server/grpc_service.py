@@ -87,7 +87,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         with self._counted(spec.name, "Predict"):
             version = self._version_of(request)
             name = spec.signature_name or "serving_default"
-            answer = self._core.predict(spec.name, version, name, inputs_of, _unknown_signature)
+            answer = self._core.predict(spec.name, version, name, inputs_of, unknown_signature)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = spec.name
         response.model_spec.version.value = answer.version
@@ -135,7 +135,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         with self._counted(name, "MultiInference"):
             # The version of the first counts for all.
             version = self._version_of(first)
-            tasks = _tasks(request.tasks)
+            tasks = tasks_of(request.tasks)
             found, results = self._core.infer(
                 name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph
             )
@@ -273,7 +273,7 @@ def _health(body: bytes) -> bytes:
     return SERVING
 
 
-def _tasks(asked: Any) -> list[Task]:
+def tasks_of(asked: Any) -> list[Task]:
     """The tasks of a MultiInferenceRequest (multi_inference.cc).
 
     Raises:
@@ -319,5 +319,6 @@ def _not_in_graph(name: str) -> Failed:
     return Failed("INVALID_ARGUMENT", f"Requested signature not found in model graph: {name}")
 
 
-def _unknown_signature(name: str) -> Failed:
+def unknown_signature(name: str) -> Failed:
+    """For Predict over gRPC."""
     return Failed("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')

@@ -232,7 +232,20 @@ class Server:
             inter=flags.tensorflow_inter_op_parallelism or parallelism,
         )
         model.prepare(flags.rest_api_timeout_in_ms)
+        if flags.enable_model_warmup:
+            self._warm_up(model, path)
         return model
+
+    def _warm_up(self, model: SavedModel, path: str) -> None:
+        from tfsdeploy.server.warmup import warm_up
+
+        try:
+            count = warm_up(model, path, self._flags.num_request_iterations_for_warmup)
+        except Failed:
+            model.close()
+            raise
+        if count:
+            say(f"{path}: answered {count} warm-up requests")
 
 
 def _import_tensorflow() -> None:
