@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tfsdeploy.server.examples import Result, Task
     from tfsdeploy.server.servable import Call, SavedModel
 
+_METHODS = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
+
 Array = np.ndarray[Any, Any]
 
 
@@ -34,10 +36,12 @@ class Core:
 
     Args:
         manager: holds the versions.
+        check_methods: refuse signatures that are for another method than the one asked for.
     """
 
-    def __init__(self, manager: Manager[SavedModel]) -> None:
+    def __init__(self, manager: Manager[SavedModel], *, check_methods: bool = False) -> None:
         self.manager = manager
+        self._check_methods = check_methods
         self.labels: Mapping[str, Mapping[str, int]] | None = None
         self.reload: Callable[[tuple[ModelConfig, ...]], None] = lambda models: None
 
@@ -81,6 +85,12 @@ class Core:
         with self.manager.handle(model_name, version) as (found, model):
             if signature not in model.signatures:
                 raise unknown(signature)
+            if self._check_methods and model.signatures[signature].method_name not in _METHODS:
+                was = model.signatures[signature].method_name
+                raise Failed(
+                    "INTERNAL",
+                    f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. Was: {was}",
+                )
             call = model.call(signature, timeout_ms)
             return Answer(found, signature, model.run(call, inputs_of(call)))
 
@@ -115,7 +125,7 @@ class Core:
             for task in tasks:
                 if task.signature not in model.signatures:
                     raise unknown(task.signature)
-                examples.check(model, task)
+                examples.check(model, task, check_method=self._check_methods)
             return found, examples.run(model, tasks, examples_of(), timeout_ms)
 
     def status(self, model_name: str, version: int | None) -> tuple[StatusRow, ...]:

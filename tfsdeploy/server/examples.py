@@ -60,14 +60,22 @@ def serialized(given: Any) -> list[bytes]:
     return found
 
 
-def check(model: SavedModel, task: Task) -> None:
+def check(model: SavedModel, task: Task, *, check_method: bool = False) -> None:
     """Whether a signature can do what it is asked for.
+
+    Args:
+        model: has the signature.
+        task: what is asked.
+        check_method: the signature must also be for this method by its name.
 
     Raises:
         Failed: INVALID_ARGUMENT.
     """
     signature = model.signatures[task.signature]
     title = _TITLES[task.method]
+    method = f"tensorflow/serving/{task.method}"
+    if check_method and signature.method_name != method:
+        raise _wrong(f"Expected {title} signature method_name to be {method}. Was: {signature.method_name}")
     if len(signature.inputs) != 1:
         raise _wrong("Expected one input Tensor.")
     if task.method == "regress" and len(signature.outputs) != 1:

@@ -13,12 +13,11 @@ ACCEPTED: Final = frozenset(
     {
         "batching_parameters_file", "enable_batching",
         "enable_per_model_batching_parameters",
-        "enable_profiler", "enable_serialization_as_tensor_content", "enable_signature_method_name_check",
-        "flush_filesystem_caches", "grpc_channel_arguments", "grpc_socket_path",
+        "enable_profiler", "flush_filesystem_caches",
         "mixed_precision", "num_tflite_interpreters_per_pool",
         "num_tflite_pools", "per_process_gpu_memory_fraction", "platform_config_file", "prefer_tflite_model",
-        "remove_unused_fields_from_bundle_metagraph", "saved_model_tags",
-        "skip_initialize_tpu", "ssl_config_file", "tensorflow_session_config_file", "thread_pool_factory_config_file",
+        "remove_unused_fields_from_bundle_metagraph",
+        "skip_initialize_tpu", "tensorflow_session_config_file", "thread_pool_factory_config_file",
         "use_alts_credentials", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "num_unload_threads",
     }
 )  # fmt: skip
@@ -35,7 +34,10 @@ class Flags:
     """The flags that this server carries out; defaults are those of the original unless said otherwise.
 
     Attributes:
-        port: gRPC; 0 for none.
+        port: gRPC; 0 for none, and then there must be a socket.
+        grpc_socket_path: UNIX socket, for gRPC too.
+        grpc_channel_arguments: ``NAME=VALUE,NAME=VALUE`` for gRPC; whole numbers are passed as such.
+        ssl_config_file: text SSLConfig, for gRPC; the PEM texts stand in it.
         rest_api_port: REST; 0 for none.
         rest_api_timeout_in_ms: for one session run.
         model_name: single-model mode.
@@ -55,6 +57,9 @@ class Flags:
         rest_api_enable_cors_support: tell browsers that any page may ask.
         monitoring_config_file: turns the Prometheus page on.
         allow_version_labels_for_unavailable_models: a label that is new may name a version that is not there yet.
+        saved_model_tags: joined by commas; those of the graph to load.
+        enable_signature_method_name_check: refuse signatures that are for another method.
+        enable_serialization_as_tensor_content: answer Predict over gRPC with packed bytes instead of typed values.
         enable_model_warmup: answer the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: how often each of them; 0 and below: once.
         version: print versions and end.
@@ -64,6 +69,9 @@ class Flags:
     """
 
     port: int = 8500
+    grpc_socket_path: str = ""
+    grpc_channel_arguments: str = ""
+    ssl_config_file: str = ""
     rest_api_port: int = 0
     rest_api_timeout_in_ms: int = 30000
     model_name: str = "default"
@@ -83,6 +91,9 @@ class Flags:
     rest_api_enable_cors_support: bool = False
     monitoring_config_file: str = ""
     allow_version_labels_for_unavailable_models: bool = False
+    saved_model_tags: str = "serve"
+    enable_signature_method_name_check: bool = False
+    enable_serialization_as_tensor_content: bool = False
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
     version: bool = False

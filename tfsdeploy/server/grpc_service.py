@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,10 +47,12 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         core: the models.
         metrics: counts them.
         health: have the standard health service, too; like the original's it says that the process answers, not more.
+        packed: answer Predict with packed bytes instead of typed values.
     """
 
-    def __init__(self, core: Core, metrics: Metrics, *, health: bool = True) -> None:
+    def __init__(self, core: Core, metrics: Metrics, *, health: bool = True, packed: bool = False) -> None:
         self._core = core
+        self._packed = packed
         self._metrics = metrics
         methods: dict[str, Callable[[bytes], bytes]] = {
             PREDICTION + "Predict": self._predict,
@@ -93,7 +95,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         response.model_spec.version.value = answer.version
         response.model_spec.signature_name = answer.signature
         for alias in list(request.output_filter) or answer.outputs:
-            response.outputs[alias].CopyFrom(proto_tensor.tensor_of(answer.outputs[alias]))
+            response.outputs[alias].CopyFrom(proto_tensor.tensor_of(answer.outputs[alias], packed=self._packed))
         return bytes(response.SerializeToString())
 
     def _classify(self, body: bytes) -> bytes:
@@ -220,15 +222,35 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         return self._core.version_of(spec.name, version, spec.version_label if choice == "version_label" else None)
 
 
-def listen(service: Service, address: str, port: int, threads: int) -> grpc.Server:
-    """Start a server on a port.
+def listen(
+    service: Service,
+    addresses: Sequence[str],
+    threads: int,
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+    arguments: Sequence[tuple[str, int | str]] = (),
+) -> grpc.Server:
+    """Start a server.
+
+    Args:
+        service: answers.
+        addresses: ``host:port`` or ``unix:path``, all of them.
+        threads: that answer at the same time.
+        credentials: for TLS; None for plain connections.
+        arguments: of the channels, beside and above this server's own.
 
     Raises:
-        RuntimeError: the port cannot be bound.
+        RuntimeError: an address cannot be bound, or the credentials are none.
     """
-    server = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="grpc"), handlers=[service], options=UNLIMITED)
-    if server.add_insecure_port(f"{address}:{port}") == 0:
-        raise RuntimeError(f"port {port} is taken")
+    options = list({**dict(UNLIMITED), **dict(arguments)}.items())
+    server = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="grpc"), handlers=[service], options=options)
+    for address in addresses:
+        bound = (
+            server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+        )
+        # Of a UNIX socket gRPC tells 1.
+        if bound == 0:
+            raise RuntimeError(f"{address} cannot be bound")
     server.start()
     return server
 

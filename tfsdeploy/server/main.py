@@ -24,6 +24,8 @@ from tfsdeploy.server.reload import Reloader
 from tfsdeploy.server.rest import Rest
 
 if TYPE_CHECKING:
+    import grpc
+
     from tfsdeploy.server.servable import SavedModel
 
 FAILED = 255  # exit(-1)
@@ -81,7 +83,7 @@ def _version() -> int:
 
 
 def _check(flags: Flags) -> None:
-    if not flags.port:
+    if not flags.port and not flags.grpc_socket_path:
         raise Failed(
             "INVALID_ARGUMENT",
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
@@ -121,7 +123,7 @@ class Server:
             retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
             like_tfs=flags.like_tfs,
         )
-        self._core = Core(self._manager)
+        self._core = Core(self._manager, check_methods=flags.enable_signature_method_name_check)
         self._rest = Rest(
             self._core, self._metrics, flags.rest_api_timeout_in_ms, cors=flags.rest_api_enable_cors_support
         )
@@ -148,17 +150,8 @@ class Server:
         return asyncio.run(self._serve())
 
     async def _serve(self) -> int:
-        from tfsdeploy.server.grpc_service import Service, listen
-
         flags = self._flags
-        try:
-            service = Service(
-                self._core, self._metrics, health=flags.enable_grpc_healthcheck_service or not flags.like_tfs
-            )
-            grpc_server = listen(service, flags.address, flags.port, flags.grpc_threads)
-        except RuntimeError as error:
-            raise Failed("INVALID_ARGUMENT", f"Failed to BuildAndStart gRPC server: {error}") from error
-        say(f"Running gRPC ModelServer at {flags.address}:{flags.port} ...")
+        grpc_server = self._listen_grpc()
         runner = await self._listen_rest()
         ended = asyncio.Event()
         try:
@@ -178,6 +171,34 @@ class Server:
             self._manager.close()
             self._workers.shutdown(wait=False, cancel_futures=True)
         return 0
+
+    def _listen_grpc(self) -> grpc.Server:
+        from tfsdeploy.server.channel import arguments_of, credentials_of
+        from tfsdeploy.server.grpc_service import Service, listen
+
+        flags = self._flags
+        service = Service(
+            self._core,
+            self._metrics,
+            health=flags.enable_grpc_healthcheck_service or not flags.like_tfs,
+            packed=flags.enable_serialization_as_tensor_content,
+        )
+        tcp, unix = f"{flags.address}:{flags.port}", flags.grpc_socket_path
+        try:
+            server = listen(
+                service,
+                [tcp] * bool(flags.port) + [f"unix:{unix}"] * bool(unix),
+                flags.grpc_threads,
+                credentials=credentials_of(flags.ssl_config_file),
+                arguments=arguments_of(flags.grpc_channel_arguments),
+            )
+        except RuntimeError as error:
+            raise Failed("INVALID_ARGUMENT", f"Failed to BuildAndStart gRPC server: {error}") from error
+        if flags.port:
+            say(f"Running gRPC ModelServer at {tcp} ...")
+        if unix:
+            say(f"Running gRPC ModelServer at UNIX socket {unix} ...")
+        return server
 
     async def _listen_rest(self) -> web.AppRunner | None:
         flags = self._flags
@@ -228,6 +249,7 @@ class Server:
         parallelism = flags.tensorflow_session_parallelism
         model = SavedModel(
             path,
+            tags=flags.saved_model_tags.split(","),
             intra=flags.tensorflow_intra_op_parallelism or parallelism,
             inter=flags.tensorflow_inter_op_parallelism or parallelism,
         )

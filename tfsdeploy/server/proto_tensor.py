@@ -78,8 +78,8 @@ def filtered(asked: list[str], there: list[str]) -> list[str]:
     return asked or there
 
 
-def tensor_of(array: Array) -> tensor_pb2.TensorProto:
-    """An array as the original answers it: values in the typed fields."""
+def tensor_of(array: Array, *, packed: bool = False) -> tensor_pb2.TensorProto:
+    """An array as the original answers it: values in the typed fields, or ``packed`` in ``tensor_content``."""
     field = _FIELDS.get(array.dtype.name)
     if field is None:
         return tf.make_tensor_proto(array)
@@ -87,6 +87,9 @@ def tensor_of(array: Array) -> tensor_pb2.TensorProto:
     message.tensor_shape.SetInParent()
     for size in array.shape:
         message.tensor_shape.dim.add(size=size)
+    if packed and field != "string_val":
+        message.tensor_content = array.tobytes()
+        return message
     flat = np.ascontiguousarray(array).ravel()
     view = _VIEWS.get(array.dtype.name)
     getattr(message, field).extend((flat if view is None else flat.view(view)).tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,13 @@ from tensorflow.core.protobuf import config_pb2
 
 from tfsdeploy.protocol.status import Failed, code_of
 
-TAGS = ["serve"]
+TAGS = ("serve",)
+NO_GRAPH = (
+    "Could not find meta graph def matching supplied tags: {{ {} }}. To inspect available tag-sets in the SavedModel, "
+    "please use the SavedModel CLI: `saved_model_cli`"
+)
+"""The words of TensorFlow's own loader (cc/saved_model/reader.cc); Python's are others."""
+
 DEFAULT_SIGNATURE = "serving_default"
 
 Array = np.ndarray[Any, Any]
@@ -58,6 +64,7 @@ class SavedModel:
 
     Args:
         path: the version's folder.
+        tags: those of the graph to load, all of them.
         intra: threads inside an operation; 0: as many as cores.
         inter: threads between operations; 0: as many as cores.
 
@@ -65,7 +72,7 @@ class SavedModel:
         Failed: it cannot be loaded, in TensorFlow's words.
     """
 
-    def __init__(self, path: str, *, intra: int = 0, inter: int = 0) -> None:
+    def __init__(self, path: str, *, tags: Sequence[str] = TAGS, intra: int = 0, inter: int = 0) -> None:
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=intra,
             inter_op_parallelism_threads=inter,
@@ -76,12 +83,14 @@ class SavedModel:
         self._session: Any = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default():
-                meta = tf.compat.v1.saved_model.loader.load(self._session, TAGS, path)
+                meta = tf.compat.v1.saved_model.loader.load(self._session, list(tags), path)
         except tf.errors.OpError as error:
             self._session.close()
             raise Failed(code_of(error.error_code), error.message) from error
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             self._session.close()
+            if str(error).startswith("MetaGraphDef associated with tags"):
+                raise Failed("NOT_FOUND", NO_GRAPH.format(" ".join(tags))) from error
             raise Failed("NOT_FOUND" if isinstance(error, OSError) else "INTERNAL", str(error)) from error
         self.signatures: Mapping[str, Any] = dict(meta.signature_def)
         self._calls: dict[tuple[str, int], Call] = {}
