@@ -185,7 +185,7 @@ class _Follower(Generic[Status]):
     def _poll(self, connection: HTTPConnection) -> None:
         connection.connect()
         self._socket = connection.sock
-        path = "/v1/status"
+        path, last = "/v1/status", None
         while not self._stopped.is_set():
             connection.request("GET", path)
             response = connection.getresponse()
@@ -194,7 +194,11 @@ class _Follower(Generic[Status]):
             while line := response.readline():
                 self._alive = time.monotonic()
                 body = line.strip() or body
-            status = self._decode(body)
+            if body == last:
+                # At its port may be another server by now, which knows nothing of waiting.
+                self._stopped.wait(0.05)
+                continue
+            status, last = self._decode(body), body
             with self._changed.tell():
                 self.status, self._answered = status, True
             path = f"/v1/status?wait={POLL_SECONDS}&etag={etag(body)}"
