@@ -57,6 +57,18 @@ def test_a_replica_hangs(three: tuple[Stub, ...], tmp_path: Path) -> None:
     assert stream.slowest < LIMIT
 
 
+def test_nothing_is_asked_twice_for_being_slow_unless_wanted(three: tuple[Stub, ...], tmp_path: Path) -> None:
+    """``perTryTimeoutSeconds: 0``: Envoy takes the configuration, and losses are still made good."""
+    rest_port, grpc_port = free_ports(2)
+    shape = GatewayShape(rest_port=rest_port, grpc_port=grpc_port, hedge_seconds=0)
+    with gateway(tmp_path, table(*three), shape) as running, load(rest_port, grpc_port) as stream:
+        stream.more(50)
+        three[0].process.send_signal(signal.SIGKILL)
+        stream.more(100)
+        assert "per_try_timeout" not in (running.folder / "rds-rest.json").read_text()
+    assert stream.failures == []
+
+
 def test_the_table_changes(three: tuple[Stub, ...], tmp_path: Path) -> None:
     a, b, c = three
     states = [

@@ -29,7 +29,7 @@ from pathlib import Path
 from tfsdeploy.release.disk import ReleaseFolder
 from tfsdeploy.release.update import Author, change_model
 from tfsdeploy.release.transitions import label
-folder = ReleaseFolder(Path(sys.argv[1]))
+folder = ReleaseFolder(Path(sys.argv[1]), kept=100_000)
 print("ready", flush=True)
 for n in itertools.count():
     change_model(folder, "m", lambda model: label(model, {f"l{n % 7}": 1}), Author("ann@desk", f"write {n}"))

@@ -36,9 +36,9 @@ _DEFAULT = GatewayShape()
     help="The longest that a request may take, attempts included.",
 )  # fmt: skip
 @click.option(
-    "--hedge-seconds", "--per-try-timeout-seconds", "hedge_seconds", type=click.FloatRange(0, min_open=True),
+    "--hedge-seconds", "--per-try-timeout-seconds", "hedge_seconds", type=click.FloatRange(0),
     default=_DEFAULT.hedge_seconds, show_default=True,
-    help="After so long without answer a request goes to another replica too.",
+    help="After so long without answer a request goes to another replica too; 0: never.",
 )  # fmt: skip
 @click.option(
     "--max-request-bytes", type=click.IntRange(1), default=_DEFAULT.max_request_bytes, show_default=True,

@@ -40,10 +40,11 @@ def routes(table: Table, protocol: str, shape: GatewayShape) -> dict[str, Any]:
         "domains": ["*"],
         "matcher": {"on_no_match": _action(_last_resort(protocol))},
         "retry_policy": _retry_policy(shape),
-        # A slow answer is waited for while another replica is asked too: nothing is cut, a hung replica loses nothing.
-        "hedge_policy": {"hedge_on_per_try_timeout": True},
         "request_body_buffer_limit": shape.max_request_bytes,
     }
+    if shape.hedge_seconds:
+        # A slow answer is waited for while another replica is asked too: nothing is cut, a hung replica loses nothing.
+        host["hedge_policy"] = {"hedge_on_per_try_timeout": True}
     if actions:
         host["matcher"]["matcher_tree"] = {
             "input": {
@@ -124,7 +125,7 @@ def _retry_policy(shape: GatewayShape) -> dict[str, Any]:
     return {
         "retry_on": "connect-failure,refused-stream,reset,unavailable,gateway-error",
         "num_retries": 3,
-        "per_try_timeout": seconds(shape.hedge_seconds),
+        **({"per_try_timeout": seconds(shape.hedge_seconds)} if shape.hedge_seconds else {}),
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",

@@ -36,8 +36,8 @@ class GatewayShape:
         directory: where Envoy finds its files, as a path from the folder that it runs in; it must contain a slash or
             be ``.``.
         hedge_seconds: a request without an answer for this long is also sent to another replica, and the first answer
-            counts. Must be well above what the slowest model usually takes: a replica that often answers later than
-            this is taken for sick.
+            counts; 0: never. Must be well above what the slowest model usually takes: a replica that often answers
+            later than this is taken for sick.
         timeout_seconds: the longest that a request may take, attempts included; gRPC clients' deadlines count too.
         max_request_bytes: larger requests are refused; what is smaller can be sent a second time.
         max_heap_bytes: Envoy refuses requests at 95 % of it.
