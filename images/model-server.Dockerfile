@@ -5,7 +5,8 @@ FROM python:3.11-slim-bookworm AS build
 COPY pyproject.toml constraints.txt /src/
 RUN python -c "import tomllib; project = tomllib.load(open('/src/pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > /needed \
  && pip install --no-cache-dir --prefix=/dependencies --constraint=/src/constraints.txt --requirement=/needed
-COPY README.md LICENSE /src/
+COPY README.md LICENSE .dockerignore /src/
+COPY images /src/images
 COPY templates /src/templates
 COPY tfsdeploy /src/tfsdeploy
 RUN pip install --no-cache-dir --prefix=/product --no-deps /src \

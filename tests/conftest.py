@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from itertools import count
 
 import pytest
+
+from tests.s3 import S3, s3_server
+
+_NUMBERS = count(1)
 
 # A shell starts background jobs with SIGINT ignored, and so would every command be that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server; tests take buckets of their own."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a prefix in a bucket that is the test's alone; the credentials are in the environment."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"{s3.make_bucket(f'models-{next(_NUMBERS)}')}/prod"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -54,6 +54,18 @@ def write_slow(path: Path, load_seconds: float) -> None:
         _save(path, session, {"x": x}, {"y": y}, main_op=work)
 
 
+def write_needing(path: Path, file: str) -> None:
+    """A model that loads only where a file exists; answers 0."""
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+        y = tf.zeros_like(x, name="y")
+        # Reading alone would be optimised away: nobody uses what was read.
+        found = tf.debugging.Assert(tf.strings.length(tf.io.read_file(file)) >= 0, [file], name="needed")
+        _save(path, session, {"x": x}, {"y": y}, main_op=found)
+
+
 def write_broken(path: Path) -> None:
     """A SavedModel that can be read and looked at, but not loaded: its graph uses an operation that does not exist."""
     from tensorflow.core.protobuf import saved_model_pb2

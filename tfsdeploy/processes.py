@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,16 @@ class Identity:
 
     pid: int
     start: int
+
+
+def who() -> str:
+    """``user@host`` of this process, as commit records and history entries name it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user often has a number and no name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def boot_id() -> str:

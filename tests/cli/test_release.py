@@ -14,11 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tests.deploy.small_fleet import SmallFleet, small_fleet
 from tfsdeploy.processes import boot_id, identity
+from tfsdeploy.store.notes import FileNotes
+from tfsdeploy.store.refs import held
 from tfsdeploy.targets.base import Settings
 from tfsdeploy.targets.local.state import FleetFolder
 from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_to_text
@@ -116,6 +119,7 @@ def test_probe_counts_requests_through_the_change(fleet: SmallFleet, run: Run) -
         (("predict", "ranker"), 2, "a request, or --example"),
         (("predict", "ranker", "{"), 2, "not JSON"),
         (("predict", "ranker", "@gone.json"), 2, "cannot be read"),
+        (("predict", "ranker", "{}", "--grpc", "--at", "http://127.0.0.1:1"), 2, "both addresses"),
         (("inspect", "ranker", "9"), 2, "no committed version 9"),
         (("logs", "nobody"), 2, "no log of 'nobody'"),
         (("history", "--model", "nobody"), 2, "no change of a model 'nobody'"),
@@ -221,6 +225,33 @@ def test_status_watch_on_a_terminal(fleet: SmallFleet, tmp_path: Path) -> None:
     assert "shop-serving-2" in shown
 
 
+def test_a_model_that_only_the_file_has_begins_with_a_promote(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["models"]["late"] = {}
+    file.write_text(yaml.safe_dump(document))
+    assert run("push", "late", "export/1").code == 0
+    assert run("status", "-o", "json").document("status")["waiting"] == ["late"]
+    assert run("promote", "late", "9").code == 2
+    assert run("promote", "late", "1").code == 0
+    shown = run("status", "-o", "json").document("status")
+    assert (shown["models"]["late"]["traffic"], shown["waiting"]) == ({"1": 100}, [])
+    assert run("promote", "nobody", "1").code == 2
+
+
+def test_the_store_is_told_what_a_fleet_needs_before_it_does(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    """And a version that `gc` is removing is not promoted."""
+    notes = FileNotes(tmp_path / "models")
+    assert run("promote", "ranker", "2").code == 0
+    assert held(notes) == {"shop": {"ranker": {1, 2}}}
+    assert notes.swap("marks/ranker.json", None, b'{"marked": {}, "sweeping": [3]}')
+    refused = run("promote", "ranker", "3")
+    assert (refused.code, "`tfsdeploy gc` is removing version 3 of ranker" in refused.err) == (4, True)
+    document = run("status", "-o", "json").document("status")
+    assert (document["models"]["ranker"]["traffic"], document["models"]["ranker"]["loaded"]) == ({"2": 100}, [1, 2])
+    assert run("gc", "-o", "json").document("gc")["fleets"] == ["shop"]
+
+
 def test_history(fleet: SmallFleet, run: Run) -> None:
     run("promote", "ranker", "2", "--why", "better scores")
     rows = run("history", "-o", "json").document("history")["history"]
@@ -242,6 +273,8 @@ def test_predict(fleet: SmallFleet, run: Run) -> None:
     assert json.loads(run("predict", "ranker", '{"instances": [1.0]}').out) == {"outputs": [2.0]}
     document = run("predict", "ranker", "--example", "-o", "json").document("predict")
     assert (document["protocol"], document["answer"]) == ("rest", {"outputs": [2.0]})
+    at = fleet.gateways()[0].rest
+    assert json.loads(run("predict", "ranker", "--example", "--at", at, "--fleet", "gone").out) == {"outputs": [2.0]}
 
 
 def test_bench(fleet: SmallFleet, run: Run) -> None:

@@ -65,6 +65,12 @@ def test_many_fleets_in_one_call(run: Run, tmp_path: Path) -> None:
     assert (top / "prod" / "b").exists()
     document = run("render", "-t", "kubernetes", "-o", "json", *files).document("render")
     assert document["fleet"] is None
+    # One alone would take the others out of the kustomization, and whoever prunes by it would end them.
+    before = (top / "kustomization.yaml").read_text()
+    alone = run(*words, "prod-b.yaml")
+    assert (alone.code, "several fleets were rendered here" in alone.err) == (2, True)
+    assert (top / "kustomization.yaml").read_text() == before
+    assert run("render", "-t", "kubernetes", "-o", "deploy/prod/b", "prod-b.yaml").code == 0
     clash = run(*words, *files, "--namespace", "same")
     assert (clash.code, "already that of" in clash.err) == (2, True)
 
@@ -79,9 +85,9 @@ def test_a_level_that_is_less_than_restricted_is_told(run: Run, fleet_file: Path
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (FLEET.replace("pvc://", "s3://"), "agents cannot read s3://"),
+        (FLEET.replace("pvc://", "file:///"), "pods do not see"),
         (FLEET.replace("pvc://", "file://./"), "pods do not see"),
-        (FLEET + "target: docker\n", "docker is not part of this version"),
+        (FLEET + "target: docker\n", "containers do not mount a pvc:// store"),
     ],
 )
 def test_what_cannot_be_rendered_is_said(run: Run, fleet_file: Path, text: str, says: str) -> None:

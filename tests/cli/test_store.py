@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tfsdeploy.fleet.load import load_fleet
+from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.store.notes import FileNotes
+from tfsdeploy.store.refs import remember
 
 FLEET = "apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: file://./models\nmodels: {ranker: {}}\n"
 
@@ -85,13 +89,6 @@ def test_schema(run: Run) -> None:
     assert len(run("schema", "-o", "json").out.splitlines()) == 1
 
 
-def test_a_target_that_is_not_there_is_not_taken_for_another(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "fleet.yaml").write_text(FLEET + "target: docker\n")
-    shown = run("status")
-    assert (shown.code, "the target docker is not part of this version" in shown.err) == (2, True)
-    assert "is not up" in run("status", "-t", "local").err
-
-
 def test_render(run: Run, tmp_path: Path) -> None:
     artefacts = run("render", "-o", "json").document("render")["artefacts"]
     assert {row["path"] for row in artefacts} >= {"replica/agent.sh", "replica/server.sh", "gateway/envoy.sh"}
@@ -134,3 +131,55 @@ def test_init_of_what_is_no_fleet_name(name: str, run: Run, tmp_path: Path) -> N
     before = sorted(tmp_path.rglob("*"))
     assert run("init", "--", name).code == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_verify_reports_rot(run: Run, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run("push", "ranker", name)
+    run("push", "other", "one")
+    sound = run("verify", "-o", "json")
+    assert (sound.code, sound.document("verify")["checked"]) == (0, 3)
+    rotten = tmp_path / "models" / "ranker" / "2" / "saved_model.pb"
+    rotten.write_bytes(rotten.read_bytes()[:-1] + b"?")
+    found = run("verify", "ranker", "-o", "json")
+    (damaged,) = found.document("verify")["damaged"]
+    assert (found.code, damaged["model"], damaged["version"]) == (1, "ranker", 2)
+    assert "saved_model.pb" in damaged["error"]
+    assert run("verify", "ranker", "1").code == 0
+    assert run("verify", "ranker", "9").code == 2
+    assert run("verify", "nobody").code == 2
+
+
+def test_gc_tells_marks_and_sweeps(run: Run, tmp_path: Path) -> None:
+    for version in ("1", "2", "3", "4"):
+        assert run("push", "ranker", "one", "--version", version).code == 0
+        record = tmp_path / "models" / "ranker" / version / RECORD_FILE
+        record.write_text(json.dumps({**json.loads(record.read_bytes()), "committed": "2020-01-01T00:00:00+00:00"}))
+    refused = run("gc")
+    assert (refused.code, "no fleet has left word" in refused.err) == (2, True)
+    remember(FileNotes(tmp_path / "models"), "other", "uid", {"ranker": {1}}, {}, datetime.now(UTC))
+    told = run("gc", "--keep", "2")
+    assert "would mark   ranker 2" in told.out
+    assert "nothing was changed" in told.out
+    document = run("gc", "--keep", "2", "--yes", "-o", "json").document("gc")
+    assert [(row["version"], row["done"]) for row in document["versions"]] == [(2, "mark")]
+    assert (document["fleets"], document["done"]) == (["other"], True)
+    assert "sweep  ranker 2" in run("gc", "--keep", "2", "--yes").out
+    versions = run("versions", "ranker", "-o", "json").document("versions")["versions"]
+    assert [row["version"] for row in versions] == [1, 3, 4]
+    assert run("gc", "nobody").code == 2
+
+
+def test_mirror_copies_what_is_not_there(run: Run, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run("push", "ranker", name)
+    run("push", "other", "one")
+    url = (tmp_path / "elsewhere").as_uri()
+    document = run("mirror", url, "ranker", "2", "-o", "json").document("mirror")
+    assert [(row["model"], row["version"], row["already"]) for row in document["versions"]] == [("ranker", 2, False)]
+    assert "2 versions copied" in run("mirror", url).out
+    for path in ("ranker/1", "ranker/2", "other/1"):
+        records = [(tmp_path / store / path / RECORD_FILE).read_bytes() for store in ("models", "elsewhere")]
+        assert records[0] == records[1]
+    assert run("mirror", url, "nobody").code == 2
+    assert run("mirror", "ftp://x", "ranker").code == 2

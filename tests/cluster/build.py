@@ -11,6 +11,8 @@ from pathlib import Path
 GO = Path(__file__).parent / "go"
 KUBERNETES_VERSION = "v1.34.4"
 
+MODULES = ("pause", "kubernetes", "coredns")
+
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 
 PACKAGES = {
@@ -61,7 +63,7 @@ def binaries() -> Path:
     if (folder / "complete").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    for module in ("pause", "kubernetes", "coredns"):
+    for module in MODULES:
         argv = ["go", "build", "-trimpath", "-ldflags", _LINKED, "-o", str(folder / module), "."]
         subprocess.run(argv, cwd=GO / module, check=True, env={**os.environ, "CGO_ENABLED": "0"})
     for server in SERVERS:
@@ -73,7 +75,7 @@ def binaries() -> Path:
 
 def _digest() -> str:
     digest = hashlib.sha256(_LINKED.encode())
-    for file in sorted(GO.rglob("*")):
+    for file in sorted(file for module in MODULES for file in (GO / module).rglob("*")):
         if file.is_file():
             digest.update(str(file.relative_to(GO)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]

@@ -90,12 +90,16 @@ class Cluster:
     def load_images(self, say: Callable[[str], None]) -> None:
         """Make the product's images where their sources have changed, and give them to the nodes that lack them."""
         for image in images():
-            lacking = [node for node in self.nodes if _imported(node).get(image.name, [""])[0] != image.identity]
-            if lacking:
-                say(f"loading {image.name}")
-            with ThreadPoolExecutor(NODES) as pool:
-                machines = [self.machine(node.number) for node in lacking]
-                list(pool.map(_import, machines, lacking, repeat(image)))
+            self.load_image(image, say)
+
+    def load_image(self, image: Image, say: Callable[[str], None]) -> None:
+        """Give an image to the nodes that lack it."""
+        lacking = [node for node in self.nodes if _imported(node).get(image.name, [""])[0] != image.identity]
+        if lacking:
+            say(f"loading {image.name}")
+        with ThreadPoolExecutor(NODES) as pool:
+            machines = [self.machine(node.number) for node in lacking]
+            list(pool.map(_import, machines, lacking, repeat(image)))
 
     def stop(self) -> None:
         """End every process and remove everything but what was built and the images."""
@@ -139,6 +143,14 @@ class Cluster:
         found.kill()
         self._wait("the end of the API server", lambda: not found.is_running())
 
+    def lose_node(self, number: int) -> None:
+        """Cut a node's wire: no packet comes from it any more, and no reset either."""
+        self.machine(number).run("ip", "link", "set", "lan", "down")
+
+    def find_node(self, number: int) -> None:
+        """Plug in the wire of a node that was lost."""
+        self._connect(self.machine(number), self.nodes[number - 1])
+
     def _prepare(self, programs: Path) -> None:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "tokens.csv").write_text(files.tokens(self.nodes))
@@ -170,13 +182,20 @@ class Cluster:
             subprocess.run(["ip", *ends.split()], check=True)
             first.run("ip", "link", "set", wire, "master", "lan", "up")
             machine.run("ip", "address", "add", f"{node.address}/24", "dev", "lan")
-            machine.run("ip", "link", "set", "lan", "up")
-            machine.run("ip", "route", "replace", "default", "via", self.nodes[0].address)
+            self._connect(machine, node)
         for machine, node in zip(machines, self.nodes, strict=True):
             machine.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-            for other in self.nodes:
-                if other != node:
-                    machine.run("ip", "route", "add", other.pods, "via", other.address)
+            self._route(machine, node)
+
+    def _connect(self, machine: Machine, node: Node) -> None:
+        machine.run("ip", "link", "set", "lan", "up")
+        machine.run("ip", "route", "replace", "default", "via", self.nodes[0].address)
+        self._route(machine, node)
+
+    def _route(self, machine: Machine, node: Node) -> None:
+        for other in self.nodes:
+            if other != node:
+                machine.run("ip", "route", "replace", other.pods, "via", other.address)
 
     def _start_control_plane(self, machine: Machine, programs: Path) -> None:
         node = self.nodes[0]

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.live import ClusterFleet, M
 from tests.cluster.namespace import OF_TESTS, Namespace
 from tests.cluster.product import ROOT
+from tests.cluster.volume import claim_of
 from tfsdeploy.agent.kubernetes.account import Account
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -63,3 +65,30 @@ def account(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Account:
     (folder / "namespace").write_text(namespace.name)
     # Its certificate is for this name too, wherever it is reached.
     return Account(server["server"].replace("127.0.0.1", "localhost"), folder)
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFleet]:
+    """Two replicas and two gateways; model m serves version 1, and has two more in the store."""
+    namespace = Namespace(cluster, f"shop-{os.getpid()}-{next(NUMBERS)}")
+    namespace.create()
+    fleet = ClusterFleet(tmp_path_factory.mktemp("shop"), namespace)
+    try:
+        with claim_of(namespace, "models", fleet.folder / "models"):
+            fleet.push(M, 1)
+            fleet.spec["models"] = {M: {}}
+            fleet.up()
+            fleet.push(M, 2)
+            fleet.push(M, 3)
+            yield fleet
+            fleet.run("down", "--yes")
+            assert not namespace.get("all,configmaps,roles,networkpolicies", "-l", "tfsdeploy/fleet")
+    finally:
+        namespace.delete()
+
+
+@pytest.fixture
+def fleet(shop: ClusterFleet) -> ClusterFleet:
+    """The fleet, healthy, with version 1 or what the scenario before has left."""
+    shop.healthy()
+    return shop

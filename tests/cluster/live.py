@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,15 @@ from typing import Any
 import yaml
 
 from tests.cluster.namespace import Namespace
-from tests.cluster.product import SERVER_IMAGE
+from tests.cluster.product import AGENT_IMAGE, SERVER_IMAGE
 from tests.scenarios.live import Run
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.store import FileStore
 
 RATE = 40.0
+
+M = "m"
+"""The model of the scenarios."""
 
 
 @dataclass
@@ -31,11 +34,13 @@ class ClusterFleet:
         folder: holds the fleet file and the store that the pods mount.
         namespace: where it lives.
         spec: the fleet file's content.
+        kubeconfig: of who drives it; None: the administrator.
     """
 
     folder: Path
     namespace: Namespace
     spec: dict[str, Any] = field(default_factory=dict)
+    kubeconfig: Path | None = None
 
     def __post_init__(self) -> None:
         self.spec = {
@@ -47,19 +52,30 @@ class ClusterFleet:
             "store": "pvc://models",
             "serving": {"replicas": 2, "minAvailable": 1, "image": SERVER_IMAGE, "drainSeconds": 1},
             "gateway": {"replicas": 2},
+            "agent": {"image": AGENT_IMAGE},
             "models": {},
         }
 
-    def push(self, model: str, version: int) -> None:
-        """Publish a version, as whoever mounts the volume does."""
+    def push(self, model: str, version: int, write: Callable[[Path], None] | None = None) -> None:
+        """Publish a version, as whoever mounts the volume does.
+
+        Args:
+            model: its name.
+            version: its number.
+            write: makes the SavedModel; None: one that answers the version.
+        """
         source = self.folder / f"source-{version}"
-        write_example(source, offset=version - 0.5)
+        if write is None:
+            write_example(source, offset=version - 0.5)
+        else:
+            write(source)
         FileStore(self.folder / "models").publish(model, source, version)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and go on."""
         self.folder.joinpath("fleet.yaml").write_text(yaml.safe_dump(self.spec, sort_keys=False))
-        environment = {**os.environ, "KUBECONFIG": str(self.namespace.cluster.kubeconfig), "NO_COLOR": "1"}
+        kubeconfig = self.kubeconfig or self.namespace.cluster.kubeconfig
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "NO_COLOR": "1"}
         argv = [sys.executable, "-m", "tfsdeploy", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -92,14 +108,30 @@ class ClusterFleet:
 
     def pods(self, component: str) -> list[str]:
         """The names of a component's pods that are not leaving."""
+        return [pod["metadata"]["name"] for pod in self.pod_objects(component)]
+
+    def pod_objects(self, component: str) -> list[dict[str, Any]]:
+        """A component's pods that are not leaving."""
         found = self.namespace.get("pods", "-l", f"app.kubernetes.io/component={component}")
-        return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def hears_silence(self, address: str) -> bool:
+        """Whether the gateway at this address hears nothing from some replica."""
+        code, page = self.namespace.ask(f"http://{address}:8502/metrics")
+        return code == 200 and "tfsdeploy_gateway_silent 0.0" not in page
 
     @contextmanager
-    def stream(self, models: dict[str, set[int]], rate: float = RATE) -> Iterator[Asked]:
-        """Requests, REST and gRPC, from a node to the gateway's Service, from entering to leaving."""
-        (service,) = self.namespace.get("services", "--field-selector", "metadata.name=shop-gateway")
-        address = service["spec"]["clusterIP"]
+    def stream(self, models: dict[str, set[int]], rate: float = RATE, *, address: str | None = None) -> Iterator[Asked]:
+        """Requests, REST and gRPC, from the first node to the gateway's Service, from entering to leaving.
+
+        Args:
+            models: which versions may answer, until `Asked.now` says otherwise.
+            rate: requests a second.
+            address: of one gateway; None: the Service's.
+        """
+        if address is None:
+            (service,) = self.namespace.get("services", "--field-selector", "metadata.name=shop-gateway")
+            address = service["spec"]["clusterIP"]
         words = (f"http://{address}:8501", f"{address}:8500", str(rate))
         inside = ["nsenter", f"--target={self.namespace.cluster.machine(1).first.pid}", "--net", "--"]
         argv = [*inside, sys.executable, "-m", "tests.cluster.load", *words]
@@ -134,7 +166,17 @@ class Asked:
         assert self.process.stdout is not None
         assert self.process.stdout.readline(), "the stream has ended"
 
-    def check(self) -> None:
-        """Every request that was due was sent and answered rightly."""
+    def check(self, *, lost_in_a_gateway: bool = False, lost_at_a_replica: bool = False) -> None:
+        """Every request that was due was sent and answered rightly.
+
+        Args:
+            lost_in_a_gateway: a gateway was killed outright, so connections to it may have broken.
+            lost_at_a_replica: a replica fell silent, so what was in flight there may not have been answered in time.
+        """
         assert self.tally["complete"], self.tally
-        assert self.tally["failed"] == 0, self.tally
+        allowed = [
+            *(("connection", "UNAVAILABLE") if lost_in_a_gateway else ()),
+            *(("no answer", "HTTP 504", "DEADLINE_EXCEEDED") if lost_at_a_replica else ()),
+        ]
+        kinds = [kind for kind in self.tally["kinds"] if not any(word in kind for word in allowed)]
+        assert not kinds, self.tally

@@ -37,7 +37,7 @@ class Namespace:
 
     def delete(self) -> None:
         """Begin to remove it and all that is in it, which takes Kubernetes seconds: the next test need not wait."""
-        self.cluster.kubectl("delete", "namespace", self.name, "--wait=false")
+        self.cluster.kubectl("delete", "namespace", self.name, "--wait=false", "--ignore-not-found")
         # In this order: no pod is made anew in a namespace that ends.
         self.kubectl("delete", "pods", "--all", "--now", "--wait=false", check=False)
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -35,6 +36,11 @@ TAG = os.environ.get("TFSDEPLOY_CLUSTER_TAG") or __version__
 AGENT_IMAGE = f"tfsdeploy/agent:{TAG}"
 SERVER_IMAGE = f"tfsdeploy/model-server:{TAG}"
 
+(BEFORE,) = (Path(__file__).parent / "before").glob("*.whl")
+"""The wheel of the version before, whose agents work together with this one's."""
+
+BEFORE_IMAGE = "tfsdeploy/agent:before"
+
 KEPT = 3
 """Layers of a kind that are kept, the last that were used: TensorFlow's have two gigabytes."""
 
@@ -52,17 +58,19 @@ def images() -> Iterator[Image]:
     product = _product()
     for name, extra in ((SERVER_IMAGE, "server"), (AGENT_IMAGE, "")):
         said = said_by(name.partition("/")[2].partition(":")[0])
-        yield Image(name, (debian, _dependencies(extra), product), said.entrypoint, PATH | said.environment, said.user)
+        layers = (debian, _dependencies(extra), product, *_owned(said))
+        yield Image(name, layers, said.entrypoint, PATH | said.environment, said.user)
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a Dockerfile says of the image in the end."""
+    """What a Dockerfile says of the image in the end; ``folders`` are empty ones of its user."""
 
     base: str
     entrypoint: tuple[str, ...]
     environment: dict[str, str]
     user: str
+    folders: tuple[str, ...]
 
 
 def said_by(name: str) -> Said:
@@ -71,7 +79,9 @@ def said_by(name: str) -> Said:
     base, *lines = last.splitlines()
     found = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
     environment = dict(pair.split("=", 1) for pair in found["ENV"].split())
-    return Said(base, tuple(json.loads(found["ENTRYPOINT"])), environment, found["USER"])
+    owned = f"--chown={found['USER']}"
+    folders = tuple(line.split()[-1] for line in lines if line.startswith("COPY") and owned in line)
+    return Said(base, tuple(json.loads(found["ENTRYPOINT"])), environment, found["USER"], folders)
 
 
 def _debian(file: Path) -> None:
@@ -97,20 +107,19 @@ def _dependencies(extra: str) -> Layer:
     return _kept(f"dependencies-{extra or 'agent'}", key, _packages(install))
 
 
+def image_before() -> Image:
+    """The agents' image of the version before."""
+    said = said_by("agent")
+    layer = _kept("before", BEFORE.name, _packages(lambda folder: _install(folder, BEFORE)))
+    debian = _kept("debian", " ".join(LEFT_OUT), _debian)
+    return Image(BEFORE_IMAGE, (debian, _dependencies(""), layer), said.entrypoint, PATH | said.environment, said.user)
+
+
 def _product() -> Layer:
     """The wheel and its programs; the model server also goes by the name of the original."""
 
     def install(folder: Path) -> None:
-        _pip(folder, "--no-deps", "--no-compile", str(ROOT))
-        shutil.rmtree(folder / "bin")
-        programs = folder.parent / "programs"
-        programs.mkdir()
-        (found,) = folder.glob("tfsdeploy-*.dist-info")
-        for point in PathDistribution(found).entry_points.select(group="console_scripts"):
-            lines = ("#!/usr/bin/python3 -P", "import sys", f"from {point.module} import {point.attr}")
-            (programs / point.name).write_text("\n".join((*lines, f"sys.exit({point.attr}())", "")))
-            (programs / point.name).chmod(0o755)
-        (programs / "tensorflow_model_server").symlink_to("tfsdeploy-model-server")
+        _install(folder, ROOT)
 
     sources = [ROOT / "pyproject.toml", *sorted(p for d in ("tfsdeploy", "templates") for p in (ROOT / d).rglob("*"))]
     digest = hashlib.sha256()
@@ -118,6 +127,35 @@ def _product() -> Layer:
         if source.is_file() and source.suffix != ".pyc":
             digest.update(str(source.relative_to(ROOT)).encode() + b"\0" + source.read_bytes() + b"\0")
     return _kept("product", digest.hexdigest(), _packages(install))
+
+
+def _owned(said: Said) -> Iterator[Layer]:
+    """The empty folders that belong to the image's user."""
+
+    def make(file: Path) -> None:
+        with tarfile.open(file, "w") as tar:
+            for folder in said.folders:
+                entry = tarfile.TarInfo(folder.strip("/"))
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                entry.uid, entry.gid = map(int, said.user.split(":"))
+                tar.addfile(entry)
+
+    if said.folders:
+        yield _kept("folders", f"{said.user} {said.folders}", make)
+
+
+def _install(folder: Path, source: Path) -> None:
+    """A wheel, or that of a source tree, and its programs."""
+    _pip(folder, "--no-deps", "--no-compile", str(source))
+    shutil.rmtree(folder / "bin")
+    programs = folder.parent / "programs"
+    programs.mkdir()
+    (found,) = folder.glob("tfsdeploy-*.dist-info")
+    for point in PathDistribution(found).entry_points.select(group="console_scripts"):
+        lines = ("#!/usr/bin/python3 -P", "import sys", f"from {point.module} import {point.attr}")
+        (programs / point.name).write_text("\n".join((*lines, f"sys.exit({point.attr}())", "")))
+        (programs / point.name).chmod(0o755)
+    (programs / "tensorflow_model_server").symlink_to("tfsdeploy-model-server")
 
 
 def _packages(install: Callable[[Path], None]) -> Callable[[Path], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -227,10 +227,17 @@ def test_pods_leave_without_a_failed_request(shop: Shop) -> None:
 
 
 def forbidden(namespace: Namespace) -> list[str]:
-    """What service accounts asked for and may not."""
+    """What service accounts asked for and were never allowed.
+
+    An API server that has just started refuses what it will allow once it has read the roles: one refusal says nothing.
+    """
     lines = (namespace.cluster.folder / "audit.log").read_text().splitlines()
     events = [json.loads(line) for line in lines if namespace.name in line]
-    return [event["requestURI"] for event in events if event["responseStatus"].get("code") == 403]
+    codes: defaultdict[str, set[int]] = defaultdict(set)
+    for event in events:
+        asked = event["verb"] + " " + event["requestURI"].partition("&resourceVersion")[0]
+        codes[asked].add(event["responseStatus"].get("code"))
+    return sorted(asked for asked, seen in codes.items() if 403 in seen and 200 not in seen)
 
 
 def pods(namespace: Namespace, component: str) -> list[str]:

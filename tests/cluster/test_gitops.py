@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import ClusterFleet
@@ -20,7 +21,7 @@ from tests.cluster.volume import claim_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-M = "m"
+M, FREE = "m", "free"
 APPLY_SECONDS = 2.0
 
 
@@ -50,14 +51,22 @@ class Rounds:
     count: int = 0
 
 
+def rendered_job(folder: Path) -> str:
+    """The name of the Job that waits for the pins that were rendered last."""
+    return str(yaml.safe_load((folder / "deploy" / "pins-job.yaml").read_text())["metadata"]["name"])
+
+
 @contextmanager
 def applied(namespace: Namespace, folder: Path) -> Iterator[Rounds]:
-    """Apply what is in the folder every few seconds while the block runs."""
+    """Apply what is in the folder every few seconds while the block runs, and prune what is not there any more."""
     ended, rounds = threading.Event(), Rounds()
 
     def loop() -> None:
         while not ended.wait(APPLY_SECONDS):
             namespace.cluster.kubectl("apply", "--server-side", "-k", str(folder / "deploy"), check=False)
+            for job in namespace.get("jobs", "-l", "tfsdeploy/fleet"):
+                if job["metadata"]["name"] != rendered_job(folder):
+                    namespace.kubectl("delete", "job", job["metadata"]["name"], "--ignore-not-found")
             rounds.count += 1
 
     thread = threading.Thread(target=loop)
@@ -109,6 +118,7 @@ def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypat
         fleet = ClusterFleet(tmp_path, namespace)
         for version in (1, 2, 3):
             fleet.push(M, version)
+        fleet.push(FREE, 7)
         with claim_of(namespace, "models", tmp_path / "models"):
             _story(fleet, namespace)
     finally:
@@ -119,27 +129,37 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
     repository = Repository(fleet.folder)
 
     def pinned(version: int) -> None:
-        fleet.spec["models"] = {M: {"version": version}}
+        fleet.spec["models"] = {M: {"version": version}, FREE: {}}
         fleet.run("render", "-o", "deploy")
         repository.commit(f"Serve version {version}")
+
+    def done() -> bool:
+        jobs = namespace.get("jobs", f"--field-selector=metadata.name={rendered_job(fleet.folder)}")
+        return any(job.get("status", {}).get("succeeded") for job in jobs)
 
     def serves(version: int) -> None:
         namespace.wait(f"version {version}", lambda: fleet.effective(M, {version: 100}), 150)
 
     pinned(1)
     with applied(namespace, fleet.folder) as rounds:
-        namespace.wait("the Job of the pins", lambda: _succeeded(namespace) == 1, 180)
+        namespace.wait("the Job of the pins", done, 180)
         serves(1)
+        # A model that Git does not decide about waits for somebody who does.
+        assert fleet.status()["waiting"] == [FREE]
+        fleet.run("promote", FREE, "7")
+        assert fleet.effective(FREE, {7: 100})
+        assert fleet.status()["waiting"] == []
         with fleet.stream({M: {1, 2}}) as requests:
             fleet.run("promote", M, "2", "--git", "deploy", "--why", "better scores")
-            fleet.spec["models"] = {M: {"version": 2}}
+            fleet.spec["models"][M] = {"version": 2}
             assert repository.git("log", "-1", "--format=%s").strip() == f"promote {M} 2"
             serves(2)
-            namespace.wait("the Job of the new pins", lambda: _succeeded(namespace) == 2, 60)
+            namespace.wait("the Job of the new pins", done, 60)
             requests.now({M: {2}})
             requests.now({M: {1, 2}})
             repository.git("revert", "--no-edit", "HEAD")
             serves(1)
+            namespace.wait("the Job of the pins that are back", done, 60)
             requests.now({M: {1, 3}})
             pinned(3)
             serves(3)
@@ -151,13 +171,11 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
             namespace.wait("the same commit again", lambda: rounds.count >= enough)
             assert fleet.effective(M, {1: 100})
             assert fleet.run("diff", code=3).out
+            (stays,) = fleet.status()["stays"]
+            assert stays.startswith(f"model {M}: pinned is version 3, and traffic 1:100 is live; it stays so")
         requests.check()
     # What another tool has applied can be taken over by the command, as long as both say the same.
     fleet.up()
     assert fleet.effective(M, {1: 100})
     rendered, asked = permissions(namespace), used(namespace)
     assert asked == rendered
-
-
-def _succeeded(namespace: Namespace) -> int:
-    return sum(job.get("status", {}).get("succeeded", 0) for job in namespace.get("jobs"))

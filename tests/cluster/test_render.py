@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.cluster
 
 DRY = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "--field-manager=tfsdeploy", "-f", "-")
 
+OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.77.2"
+
 PRIORITY_CLASS = "business-critical"
 """What tests/golden/kubernetes/everything asks for; it belongs to no namespace."""
 
@@ -31,19 +35,31 @@ def priority_class(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("delete", "priorityclass", PRIORITY_CLASS)
 
 
+@pytest.fixture(scope="module")
+def operator_kinds(cluster: Cluster) -> Iterator[None]:
+    """The kinds of the Prometheus Operator that a fleet has, as it defines them itself."""
+    words = ["go", "mod", "download", "-json", OPERATOR]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    folder = Path(found["Dir"]) / "example" / "prometheus-operator-crd"
+    files = [
+        f"--filename={folder / f'monitoring.coreos.com_{kind}.yaml'}" for kind in ("podmonitors", "prometheusrules")
+    ]
+    cluster.kubectl("apply", "--server-side", *files)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+    yield
+    cluster.kubectl("delete", *files)
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("priority_class")
+@pytest.mark.usefixtures("priority_class", "operator_kinds")
 def test_every_object_is_taken(name: str, namespace: Namespace) -> None:
     allow(namespace, LEVELS.get(name, "restricted"))
     objects = rendered(name, namespace)
-    # The kinds of the Prometheus Operator are unknown to a cluster without it.
-    known = [item for item in objects if not item["apiVersion"].startswith("monitoring.coreos.com/")]
-    assert len(objects) - len(known) == (2 if name == "everything" else 0)
-    told = dry(namespace, *known)
-    assert told.count("serverside-applied") == len(known)
+    told = dry(namespace, *objects)
+    assert told.count("serverside-applied") == len(objects)
     # Of Deployments and Jobs one is only warned; their pods are what a level is enforced on.
-    namespace.apply(*(item for item in known if item["kind"] == "ServiceAccount"))
-    assert dry(namespace, *pods(known)).count("serverside-applied") == len(pods(known))
+    namespace.apply(*(item for item in objects if item["kind"] == "ServiceAccount"))
+    assert dry(namespace, *pods(objects)).count("serverside-applied") == len(pods(objects))
 
 
 @pytest.mark.parametrize("name", sorted(LEVELS))

@@ -3,45 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import signal
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.live import ClusterFleet
-from tests.cluster.namespace import Namespace
-from tests.cluster.volume import claim_of
+from tests.cluster.live import ClusterFleet, M
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-M = "m"
-
-
-@pytest.fixture(scope="module")
-def shop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFleet]:
-    """Two replicas and two gateways; model m serves version 1, and has two more in the store."""
-    namespace = Namespace(cluster, "shop")
-    namespace.create()
-    fleet = ClusterFleet(tmp_path_factory.mktemp("shop"), namespace)
-    try:
-        with claim_of(namespace, "models", fleet.folder / "models"):
-            fleet.push(M, 1)
-            fleet.spec["models"] = {M: {}}
-            fleet.up()
-            fleet.push(M, 2)
-            fleet.push(M, 3)
-            yield fleet
-            fleet.run("down", "--yes")
-            assert not namespace.get("all,configmaps,roles,networkpolicies", "-l", "tfsdeploy/fleet")
-    finally:
-        namespace.delete()
-
-
-@pytest.fixture
-def fleet(shop: ClusterFleet) -> ClusterFleet:
-    """The fleet, healthy, with version 1 or what the scenario before has left."""
-    shop.healthy()
-    return shop
 
 
 def test_promote_and_rollback_drop_nothing(fleet: ClusterFleet) -> None:
@@ -85,9 +53,9 @@ def test_shape_changes_roll(fleet: ClusterFleet) -> None:
 
 
 def test_scale_up_and_down(fleet: ClusterFleet) -> None:
-    """2 -> 4 -> 2 replicas, and no request notices."""
+    """2 -> 6 -> 3 -> 2 replicas, and no request notices."""
     with fleet.stream({M: {1}}) as requests:
-        for count in (4, 2):
+        for count in (6, 3, 2):
             fleet.spec["serving"]["replicas"] = count
             fleet.up()
             assert len(fleet.pods("serving")) == count
@@ -160,3 +128,22 @@ def test_pins_are_folded_once(fleet: ClusterFleet) -> None:
         shown = json.loads(fleet.run("diff", "-o", "json", code=3).out)
         assert any("pins version 3" in line for line in shown["stays"])
     requests.check()
+
+
+def test_bench_runs_beside_the_gateways(fleet: ClusterFleet) -> None:
+    """As a Job that tells what it measured, and leaves nothing behind, interrupted or not."""
+
+    def jobs() -> list[object]:
+        return [*fleet.namespace.get("jobs", "-l", "app.kubernetes.io/component=bench")]
+
+    document = fleet.run("bench", M, "--rate", "50", "--duration", "3s", "-o", "json").document
+    assert (document["asked"], document["sent"], document["failed"]) == (150, 150, 0)
+    assert document["p50_ms"] > 0
+    assert "20 of 20" in fleet.run("bench", M, "--rate", "20", "--duration", "1s").out
+    assert jobs() == []
+    long = fleet.start("bench", M, "--rate", "20", "--duration", "10m")
+    fleet.namespace.wait("its job", jobs)
+    long.send_signal(signal.SIGINT)
+    out, err = long.communicate(timeout=60)
+    assert long.returncode == 130, (out, err)
+    assert jobs() == []

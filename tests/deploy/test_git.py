@@ -74,6 +74,19 @@ def test_one_commit_holds_file_and_rendered_files(repository: Path) -> None:
     assert git(repository, "status", "--porcelain").strip() == "?? notes"
 
 
+def test_beside_other_fleets_only_the_own_folder_changes(repository: Path) -> None:
+    fleets = [repository / "fleet.yaml", repository / "other.yaml"]
+    fleets[1].write_text(FLEET.replace("shop", "other"))
+    rendered = render_kubernetes([load_fleet(file) for file in fleets])
+    write_artefacts(repository / "deploy", rendered.artefacts, marker=rendered.marker, patterns=rendered.patterns)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", "Two fleets")
+    committed(repository)
+    changed = set(git(repository, "show", "--name-only", "--format=").split())
+    assert "deploy/default/shop/pins-configmap.yaml" in changed
+    assert {path for path in changed if not path.startswith("deploy/default/shop/")} == {"fleet.yaml"}
+
+
 def test_a_canary_is_one_commit_too(repository: Path) -> None:
     committed(repository, CANARY)
     assert load_fleet(repository / "fleet.yaml").models["ranker"].canary is not None

@@ -25,7 +25,7 @@ class Settled(SmallFleet):
     def exclusive(self, fleet: Fleet) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def prepare(self, fleet: Fleet) -> None:
+    def prepare(self, fleet: Fleet, report: Report) -> None:
         pass
 
     def changes(self, fleet: Fleet) -> tuple[str, ...]:

@@ -77,6 +77,13 @@ def test_a_model_without_a_version_waits_for_one() -> None:
     assert plan.warnings == ("model b has no committed version yet; push one and run `tfsdeploy up` again",)
 
 
+def test_a_model_whose_first_promote_failed_gets_the_newest_version() -> None:
+    release = replace(NOTHING, models={"m": ModelRelease({}, {})})
+    assert release_plan(release, fleet({"m": {}}), Shelf(m=(1, 2))).models["m"] == ModelRelease(
+        {2: "sha256:m-2"}, {2: 100}, main=2
+    )
+
+
 def test_the_same_file_again_changes_nothing() -> None:
     wanted = fleet({"a": {"version": 1, "labels": {"stable": 1}}, "b": {}})
     shelf = Shelf(a=(1,), b=(3,))

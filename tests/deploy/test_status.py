@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from tfsdeploy.deploy.status import status_document, troubles
+from tfsdeploy.cli.picture import status_text
+from tfsdeploy.deploy.status import status_document, troubles, waiting
 from tfsdeploy.deploy.watch import View
+from tfsdeploy.fleet.model import Canary
+from tfsdeploy.fleet.pins import Pin, Pins
 from tfsdeploy.protocol.agents import GatewayModel, GatewayStatus, ReplicaStatus, State, VersionStatus
-from tfsdeploy.release.model import Change, Release
+from tfsdeploy.release.model import Change, ModelRelease, Release
 from tfsdeploy.release.transitions import add
 from tfsdeploy.targets.base import GatewayAddress, Settings
 
@@ -53,6 +56,26 @@ def test_troubles(view: View, found: list[str]) -> None:
     assert troubles(SETTINGS, RELEASE, view) == found
 
 
+def test_models_without_a_version_wait() -> None:
+    begun = replace(RELEASE, models={**RELEASE.models, "begun": ModelRelease({}, {})})
+    assert waiting(begun, ["ranker", "new", "begun"]) == ["begun", "new"]
+    assert waiting(None, ["ranker"]) == ["ranker"]
+    assert status_document(SETTINGS, begun, View({}, {}), [])["waiting"] == []
+
+
+def test_pins_that_are_not_live_are_told_and_are_no_trouble() -> None:
+    pins = Pins({"ranker": Pin(8, Canary(9, 10)), "new": Pin(1)})
+    (words,) = status_document(SETTINGS, RELEASE, View({}, {}), [], pins=pins)["stays"]
+    assert words == (
+        "model ranker: pinned is version 8 with 10 % to 9, and traffic 7:100 is live; the gateways have yet to follow"
+    )
+    folded = status_document(SETTINGS, replace(RELEASE, pins=pins.digest), View({}, {}), [], pins=pins)
+    assert "it stays so until other pins come" in folded["stays"][0]
+    assert "it stays so" in status_text(folded)
+    same = Pins({"ranker": Pin(7)})
+    assert status_document(SETTINGS, RELEASE, View({}, {}), [], pins=same)["stays"] == []
+
+
 def test_what_does_not_answer_has_every_field() -> None:
     address = GatewayAddress("g1", "http://127.0.0.1:9", "http://127.0.0.1:8501", "127.0.0.1:8500")
     document = status_document(SETTINGS, RELEASE, View({"r1": None}, {"g1": None}), [address])
@@ -64,3 +87,11 @@ def test_what_does_not_answer_has_every_field() -> None:
     }  # fmt: skip
     assert document["models"]["ranker"]["traffic"] == {"7": 100}
     assert not document["healthy"]
+
+
+def test_a_fleet_that_helm_has_made_says_so() -> None:
+    owned = replace(SETTINGS, owner="Helm release shop of namespace prod")
+    document = status_document(owned, RELEASE, View({"r1": REPLICA}, {}), [])
+    assert document["owner"] == owned.owner
+    assert f"its shape is owned by {owned.owner}\n" in status_text(document)
+    assert "`tfsdeploy up`" not in troubles(owned, None, View({}, {}))[0]

@@ -36,7 +36,8 @@ def test_everything_that_is_written_arrives(tmp_path: Path) -> None:
     fleet = parse_fleet(
         HEAD.replace("file://./models", "s3://models/prod/")
         + """target: kubernetes
-storeOptions: {endpoint: https://s3.example.org:9000, region: eu-central-1, credentialsSecret: s3, pathStyle: true}
+storeOptions: {endpoint: https://s3.example.org:9000, region: eu-central-1, credentialsSecret: s3, pathStyle: true,
+  caFile: /etc/ssl/store-ca.pem}
 serving:
   replicas: 5
   server: ./bin/tensorflow_model_server
@@ -59,6 +60,7 @@ models:
         "region": "eu-central-1",
         "credentials_secret": "s3",
         "path_style": True,
+        "ca_file": "/etc/ssl/store-ca.pem",
         "anonymous": False,
     }
     assert fleet.serving.min_available == 3, "half of 5, rounded up"

@@ -37,6 +37,14 @@ def eventually(check: Callable[[], Any], what: str, limit: float = LIMIT) -> Any
     return answer
 
 
+def _program(process: psutil.Process) -> str:
+    """What a process runs; empty for one that is just being started, or has just ended."""
+    try:
+        return next(iter(process.cmdline()), "")
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
 @dataclass(frozen=True)
 class Run:
     """What a command printed and how it ended."""
@@ -213,7 +221,7 @@ class LiveFleet:
 
     def envoys(self) -> list[psutil.Process]:
         """The Envoys."""
-        return [p for p in self.processes("/gateways/") if "envoy" in Path(p.cmdline()[0]).name]
+        return [p for p in self.processes("/gateways/") if "envoy" in Path(_program(p)).name]
 
     def supervisors(self) -> list[psutil.Process]:
         """The supervisor."""

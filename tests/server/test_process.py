@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from tests.server.live import Live, wait
 from tfsdeploy import __version__
+from tfsdeploy.protocol import wire
+from tfsdeploy.store.example import write_example
 
 LIMIT_SECONDS = 60.0
 
@@ -148,3 +151,28 @@ def test_a_method_that_is_not_there_says_so(empty: str, tmp_path: Path) -> None:
         with pytest.raises(grpc.RpcError) as raised:
             health(b"\x0a\x01x", timeout=LIMIT_SECONDS)
         assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.NOT_FOUND, "service name unknown")
+
+
+def test_calls_from_the_first_moment_on_do_it_no_harm(tmp_path: Path) -> None:
+    """TensorFlow takes seconds to import; whoever asks meanwhile waits, or is told that there is no such model yet."""
+    write_example(tmp_path / "m" / "1", offset=2.0)
+    request = wire.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(wire.tensor([1.0]))
+    seen: set[str] = set()
+
+    def ask(server: Live) -> None:
+        options = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 20)]
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options=options) as channel:
+            call = channel.unary_unary(wire.PREDICT)
+            while "OK" not in seen:
+                try:
+                    call(request.SerializeToString(), timeout=30)
+                    seen.add("OK")
+                except grpc.RpcError as error:
+                    seen.add(error.code().name)
+
+    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}")
+    with Live(tmp_path / "log", *flags) as server, ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, [server] * 8))
+    assert seen <= {"OK", "UNAVAILABLE", "NOT_FOUND"}

@@ -57,7 +57,7 @@ def test_assets_and_warm_up_requests_are_seen(example: Callable[..., Path]) -> N
     )
     assert info.assets == ("words.txt",)
     assert info.warm_up
-    assert info.bytes == (info.path / "saved_model.pb").stat().st_size + 1
+    assert info.bytes == (Path(info.path) / "saved_model.pb").stat().st_size + 1
 
 
 def test_every_graph_is_told_and_the_one_for_serving_is_named(example: Callable[..., Path]) -> None:

@@ -10,6 +10,7 @@ AGENTS = {
     "replica": "The agent beside one model server",
     "gateway": "The agent beside one Envoy",
     "pins": "The Job that waits until a commit's pins are effective",
+    "state": "The state of a fleet in a volume of Docker",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -17,10 +18,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--release", type=_PATH, help="The release document: .../release.json.")
 @click.option("--in-cluster", is_flag=True, help="Run in a pod: the release is the ConfigMap FLEET-release.")
 @click.option("--store", required=True, help="URL of the model store.")
+@click.option("--store-options", default="{}", help="How an object store is reached, as JSON; never a secret.")
+@click.option("--models", type=_PATH, help="Where versions of an object store are kept.  [default: in --folder]")
+@click.option("--disk", type=int, metavar="BYTES", help="What they may have together.  [default: what the disk has]")
 @click.option("--folder", type=_PATH, required=True, help="The agent's own folder; models.config stands there.")
 @click.option("--server-rest", required=True, help="host:port of the model server's REST API.")
 @click.option("--server-grpc", required=True, help="host:port of the model server's gRPC API.")
 @click.option("--advertise", metavar="HOST", help="Where gateways reach both ports.  [default: as the agent does]")
+@click.option("--announce", type=_PATH, help="Tell gateways in this folder where the agent is.  [default: others do]")
 @click.option("--listen", required=True, help="host:port of the agent's status server.")
 @click.option(
     "--drain-seconds", type=click.FloatRange(0), default=1.0, show_default=True,
@@ -37,10 +42,14 @@ def command(
     release: Path | None,
     in_cluster: bool,
     store: str,
+    store_options: str,
+    models: Path | None,
+    disk: int | None,
     folder: Path,
     server_rest: str,
     server_grpc: str,
     advertise: str | None,
+    announce: Path | None,
     listen: str,
     drain_seconds: float,
     verified_cache: Path | None,
@@ -55,7 +64,7 @@ def command(
     from tfsdeploy.agent.replica.agent import Settings
     from tfsdeploy.agent.replica.run import run
     from tfsdeploy.cli.agent_sources import release_source
-    from tfsdeploy.store.store import open_store
+    from tfsdeploy.store.store import FileStore, open_store
 
     def at(server: str) -> str:
         return server if advertise is None else f"{bracketed(advertise)}:{server.rpartition(':')[2]}"
@@ -68,8 +77,18 @@ def command(
         rest=at(server_rest),
         grpc=at(server_grpc),
         listen=listen,
+        announce=announce,
         drain_seconds=drain_seconds,
         lease_seconds=lease_seconds,
     )
-    cache = verified_cache or folder / "verified.json"
-    return run(settings, release_source(fleet, release, in_cluster), open_store(store), cache.absolute())
+    cache = (verified_cache or folder / "verified.json").absolute()
+    source = release_source(fleet, release, in_cluster)
+    found = open_store(store, json.loads(store_options))
+    if isinstance(found, FileStore):
+        return run(settings, source, found, cache)
+    from tfsdeploy.store.fetch import Fetcher
+    from tfsdeploy.store.objects import ObjectStore
+
+    assert isinstance(found, ObjectStore)
+    fetcher = Fetcher(found, (models or folder / "models").absolute(), disk)
+    return run(settings, source, fetcher.local, cache, fetcher)

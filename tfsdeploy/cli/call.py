@@ -71,11 +71,7 @@ class Call:
 
     @cached_property
     def target(self) -> Target:
-        """Where the fleet lives; it need not be up.
-
-        Raises:
-            UsageError: the fleet file names a target that this version does not have.
-        """
+        """Where the fleet lives; it need not be up."""
         try:
             kind = self.kind or ("local" if self.named else self.fleet.target)
         except InvalidFile as error:
@@ -86,17 +82,17 @@ class Call:
 
             self.check_local()
             return LocalTarget(self.named or self.fleet.name)
-        if kind == "kubernetes":
-            from tfsdeploy.targets.kubernetes.connection import Place
-            from tfsdeploy.targets.kubernetes.target import KubernetesTarget
+        if kind == "docker":
+            from tfsdeploy.targets.docker.target import DockerTarget
 
-            namespace = self.namespace or (None if self.named else self.fleet.namespace)
-            return KubernetesTarget(self.named or self.fleet.name, Place(self.context, namespace))
-        raise UsageError(
-            f"the target {kind} is not part of this version",
-            where=str(self.path),
-            hint="`-t local` runs the fleet on this machine",
-        )
+            self.check_local()
+            return DockerTarget(self.named or self.fleet.name)
+        from tfsdeploy.targets.kubernetes.connection import PATIENCE_SECONDS, Place
+        from tfsdeploy.targets.kubernetes.target import KubernetesTarget
+
+        patience = min(PATIENCE_SECONDS, self.timeout or PATIENCE_SECONDS)
+        namespace = self.namespace or (None if self.named else self.fleet.namespace)
+        return KubernetesTarget(self.named or self.fleet.name, Place(self.context, namespace, patience))
 
     @cached_property
     def settings(self) -> Settings:
@@ -140,7 +136,7 @@ class Call:
 
     def author(self, command: str, why: str = "") -> Author:
         """Who changes the release, and by which words."""
-        from tfsdeploy.deploy.owner import who
+        from tfsdeploy.processes import who
         from tfsdeploy.release.update import Author
 
         return Author(who(), command, why)

@@ -105,7 +105,7 @@ def fleet_options(
         options = [
             click.option("-f", "--file", "fleet_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
                          help="The fleet file.  [default: fleet.yaml here]"),
-            click.option("-t", "--target", type=click.Choice(["local", "kubernetes"]),
+            click.option("-t", "--target", type=click.Choice(["local", "docker", "kubernetes"]),
                          help="Where the fleet lives.  [default: as its file says, or local]"),
             click.option("--context", metavar="NAME", help="Of the kubeconfig.  [default: the current one]"),
             click.option("--namespace", metavar="NAME", callback=_namespace,

@@ -7,13 +7,17 @@ import click
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.cli.picture import BAD, BUSY, GOOD, painted
+
+COLOURS = {"create": GOOD, "start": GOOD, "remove": BAD}
+"""Of a line, by what it does; everything else changes what stays."""
 
 
 @declare(
     "diff",
     examples=("tfsdeploy diff", "tfsdeploy diff -o json"),
     exits=(0, 1, 2, 3, 5),
-    fields=("fleet", "target", "changes", "stays"),
+    fields=("fleet", "target", "owner", "changes", "stays"),
 )
 @fleet_options()
 def command(call: Call) -> int:
@@ -27,8 +31,15 @@ def command(call: Call) -> int:
     fleet, target = call.fleet, call.target
     call.answer.know(fleet=fleet.name, target=target.kind)
     found = differences(fleet, target, of_file(call))
-    call.answer.give({"changes": list(found.changes), "stays": list(found.stays)})
+    settings = target.settings()
+    owner = settings.owner if settings is not None else ""
+    call.answer.give({"owner": owner or None, "changes": list(found.changes), "stays": list(found.stays)})
     lines = (*found.changes, *found.stays)
     if not call.answer.json:
-        click.echo("\n".join(lines) if lines else f"fleet {fleet.name} is as {call.path} says")
+        if owner and found.changes:
+            click.echo(f"the shape of fleet {fleet.name} is owned by {owner}, which changes it instead of `up`")
+        for line in lines:
+            click.echo(painted(line, COLOURS.get(line.split(" ", 1)[0], BUSY)))
+        if not lines:
+            click.echo(f"fleet {fleet.name} is as {call.path} says")
     return ChangesPending.exit_code if lines else 0

@@ -79,11 +79,15 @@ def _fleet(call: Call) -> Iterator[Finding]:
 
 
 def _place(call: Call) -> Iterator[Finding]:
-    """The cluster, and what the user may do there."""
+    """The engine, or the cluster and what the user may do there."""
     from tfsdeploy.deploy.doctor import Finding
+    from tfsdeploy.targets.docker.target import DockerTarget
     from tfsdeploy.targets.kubernetes.target import KubernetesTarget
 
     target = call.target
+    if isinstance(target, DockerTarget):
+        yield Finding("engine", True, target.engine.words())
+        return
     assert isinstance(target, KubernetesTarget)
     yield Finding("cluster", True, target.place())
     if call.named is None and (missing := target.missing_permissions(call.fleet)):

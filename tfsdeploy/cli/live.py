@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.picture import columns, split_words, status_text
+from tfsdeploy.cli.status import document
 from tfsdeploy.deploy.metrics import Key, Rates, count, rates
-from tfsdeploy.deploy.status import status_document
 from tfsdeploy.deploy.watch import SILENT_SECONDS, Watch
 from tfsdeploy.errors import Interrupted
 from tfsdeploy.targets.base import Settings, Target
@@ -35,34 +35,31 @@ def watch_status(call: Call, settings: Settings, interval: float) -> int:
         if call.answer.json:
             _documents(call, settings, watch, interval)
         else:
-            _screen(call.target, settings, watch, interval)
+            _screen(call, settings, watch, interval)
     return Interrupted.exit_code
 
 
 def _documents(call: Call, settings: Settings, watch: Watch, interval: float) -> NoReturn:
     while True:
-        call.answer.give(_document(call.target, settings, watch))
+        call.answer.give(document(call, settings, watch.view()))
         time.sleep(interval)
 
 
-def _screen(target: Target, settings: Settings, watch: Watch, interval: float) -> NoReturn:
+def _screen(call: Call, settings: Settings, watch: Watch, interval: float) -> NoReturn:
     from rich.live import Live
     from rich.text import Text
 
+    target = call.target
     before, since = count(pages(target)), time.monotonic()
     with Live(auto_refresh=False, screen=True) as live:
         while True:
-            document = _document(target, settings, watch)
+            shown = document(call, settings, watch.view())
             after, now = count(pages(target)), time.monotonic()
             found = rates(before, after, max(now - since, 0.001))
             before, since = after, now
-            picture = status_text(document) + "\n" + rates_text(document, found)
+            picture = status_text(shown) + "\n" + rates_text(shown, found)
             live.update(Text.from_ansi(picture), refresh=True)
             time.sleep(interval)
-
-
-def _document(target: Target, settings: Settings, watch: Watch) -> dict[str, Any]:
-    return status_document(settings, target.releases().read(), watch.view(), target.gateways(), target.troubles())
 
 
 def pages(target: Target) -> dict[str, str]:

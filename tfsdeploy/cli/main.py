@@ -30,12 +30,16 @@ COMMANDS = {
     "adopt": "Give a commit record to a version that another tool put into the store",
     "versions": "List a model's versions and where they are loaded",
     "inspect": "Show the signatures of a SavedModel",
+    "verify": "Compare the bytes in the store with their commit records",
+    "mirror": "Copy versions with their records to another store",
+    "gc": "Remove versions that no fleet needs from the store",
     "promote": "Move a model's traffic to a version",
     "rollback": "Move a model's traffic back, at once",
     "history": "Show who changed what, when and why",
     "logs": "Show what replicas and gateways wrote",
     "bench": "Load a model through the gateway and measure",
     "doctor": "Check this machine and this fleet, and say how to mend each trouble",
+    "image": "Build the images of a fleet, push them, or load them into kind or minikube",
     "server": "Run the embedded model server",
     "agent": "Run a replica's or a gateway's agent",
     "completion": "Print the completion script of a shell",
@@ -43,8 +47,8 @@ COMMANDS = {
 
 # Everyday commands are found at once in `--help`; the machinery comes last.
 SECTIONS = {
-    "Fleet": ("init", "validate", "schema", "render", "diff", "up", "down", "status", "logs", "doctor"),
-    "Models": ("push", "adopt", "versions", "inspect", "predict", "bench"),
+    "Fleet": ("init", "validate", "schema", "render", "diff", "up", "down", "status", "logs", "doctor", "image"),
+    "Models": ("push", "adopt", "versions", "inspect", "verify", "mirror", "gc", "predict", "bench"),
     "Release": ("promote", "rollback", "history"),
     "Processes": ("server", "agent", "completion"),
 }

@@ -16,12 +16,19 @@ STATE_COLOURS = {"AVAILABLE": GOOD, "FAILED": BAD}
 def status_text(document: Mapping[str, Any]) -> str:
     """The document of `status` as text, with a line for every trouble."""
     word = painted("healthy", GOOD) if document["healthy"] else painted("not healthy", BAD)
-    lines = [f"{document['fleet']} on {document['target']}, generation {document['generation']}: {word}", ""]
+    lines = [f"{document['fleet']} on {document['target']}, generation {document['generation']}: {word}"]
+    lines += [*([f"its shape is owned by {document['owner']}"] if document["owner"] else []), ""]
     lines += columns(("MODEL", "TRAFFIC", "LOADED", "PREVIOUS", "CHANGE"), model_rows(document))
     lines += ["", *columns(("GATEWAY", "READY", "REST", "GRPC", "BEHIND"), gateway_rows(document))]
     lines += ["", *columns(("REPLICA", "READY", "GENERATION", "VERSIONS"), replica_rows(document))]
     if document["troubles"]:
         lines += ["", *(f"{painted('!', BAD)} {trouble}" for trouble in document["troubles"])]
+    if document["stays"]:
+        lines += ["", *(f"{painted('-', BUSY)} {words}" for words in document["stays"])]
+    if document["waiting"]:
+        names = ", ".join(document["waiting"])
+        begins = "a first `promote`" if document["owner"] else "`up` or a first `promote`"
+        lines += ["", f"{painted('-', BUSY)} no version yet, until {begins}: {names}"]
     return "\n".join(lines) + "\n"
 
 

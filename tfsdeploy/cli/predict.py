@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options, model_argument
 from tfsdeploy.errors import TfsdeployError, UsageError
 
+if TYPE_CHECKING:
+    from tfsdeploy.targets.base import GatewayAddress
+
 
 @declare(
     "predict",
@@ -24,6 +27,7 @@ from tfsdeploy.errors import TfsdeployError, UsageError
         """tfsdeploy predict half_plus_two '{"instances": [1.0, 2.0, 5.0]}'""",
         "tfsdeploy predict ranker @request.json --version 8",
         "tfsdeploy predict ranker --example --grpc",
+        "tfsdeploy predict ranker --example --at http://gateway.example:8501",
     ),
     exits=(0, 1, 2),
     fields=("model", "protocol", "answer"),
@@ -35,30 +39,52 @@ from tfsdeploy.errors import TfsdeployError, UsageError
     "--version", type=words.version, metavar="VERSION", shell_complete=complete.versions, help="Exactly this version."
 )
 @click.option("--grpc", is_flag=True, help='Over gRPC; JSON is then in column format: {"inputs": {NAME: VALUES}}.')
+@click.option("--at", metavar="URL", help="A gateway's REST address, instead of a fleet.")
+@click.option("--grpc-at", metavar="HOST:PORT", help="Its gRPC address.")
 @fleet_options(by_name=True, timeout=30.0)
-def command(call: Call, model: str, request_json: str | None, example: bool, version: int | None, grpc: bool) -> None:
+def command(
+    call: Call,
+    model: str,
+    request_json: str | None,
+    example: bool,
+    version: int | None,
+    grpc: bool,
+    at: str | None,
+    grpc_at: str | None,
+) -> None:
     """Ask MODEL through the gateway, and print its answer.
 
     JSON is TensorFlow Serving's REST predict request; @FILE reads it from a file, - from standard input.
     """
     from tfsdeploy.deploy.metadata import example_request, inputs_of
-    from tfsdeploy.deploy.probe import gateway_of
-    from tfsdeploy.release.update import model_of, present
 
     call.answer.know(model=model, protocol="grpc" if grpc else "rest")
     if example == (request_json is not None):
         raise UsageError("one of the two is needed: a request, or --example")
-    _ = call.settings
-    model_of(present(call.target.releases()), model)
-    gateway = gateway_of(call.target)
+    gateway = _gateway(call, model, at, grpc_at, grpc=grpc)
     body = example_request(inputs_of(gateway.rest, model, version)) if request_json is None else _read(request_json)
     if grpc:
-        answer = _over_grpc(call, model, version, _inputs(body))
+        answer = _over_grpc(call, gateway, model, version, _inputs(body))
     else:
-        answer = _over_rest(call, model, version, body)
+        answer = _over_rest(call, gateway, model, version, body)
     call.answer.give({"answer": answer})
     if not call.answer.json:
         click.echo(json.dumps(answer, indent=2))
+
+
+def _gateway(call: Call, model: str, at: str | None, grpc_at: str | None, *, grpc: bool) -> GatewayAddress:
+    """The gateway that is asked: that of the addresses, else one of the fleet, which must have the model."""
+    from tfsdeploy.deploy.probe import gateway_of
+    from tfsdeploy.release.update import model_of, present
+    from tfsdeploy.targets.base import GatewayAddress
+
+    if at is not None or grpc_at is not None:
+        if at is None or (grpc and grpc_at is None):
+            raise UsageError("both addresses of the gateway are needed", hint="--at URL --grpc-at HOST:PORT")
+        return GatewayAddress("", "", at.rstrip("/"), grpc_at or "")
+    _ = call.settings
+    model_of(present(call.target.releases()), model)
+    return gateway_of(call.target)
 
 
 def _read(words: str) -> bytes:
@@ -83,11 +109,10 @@ def _inputs(body: bytes) -> dict[str, Any]:
     return inputs
 
 
-def _over_rest(call: Call, model: str, version: int | None, body: bytes) -> Any:
+def _over_rest(call: Call, gateway: GatewayAddress, model: str, version: int | None, body: bytes) -> Any:
     from tfsdeploy.deploy.metadata import model_path
-    from tfsdeploy.deploy.probe import gateway_of
 
-    url = gateway_of(call.target).rest + model_path(model, version) + ":predict"
+    url = gateway.rest + model_path(model, version) + ":predict"
     request = urllib.request.Request(url, data=body, headers={"content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=call.timeout) as answer:
@@ -100,14 +125,13 @@ def _over_rest(call: Call, model: str, version: int | None, body: bytes) -> Any:
         raise TfsdeployError(f"no answer: {error}", where=url, hint="`tfsdeploy status` shows what serves") from error
 
 
-def _over_grpc(call: Call, model: str, version: int | None, values: dict[str, Any]) -> Any:
+def _over_grpc(call: Call, gateway: GatewayAddress, model: str, version: int | None, values: dict[str, Any]) -> Any:
     import grpc
 
     from tfsdeploy.deploy.metadata import inputs_of
-    from tfsdeploy.deploy.probe import gateway_of, grpc_answer, grpc_request
+    from tfsdeploy.deploy.probe import grpc_answer, grpc_request
     from tfsdeploy.protocol.wire import PREDICT
 
-    gateway = gateway_of(call.target)
     request = grpc_request(model, inputs_of(gateway.rest, model, version), values, version=version)
     try:
         with grpc.insecure_channel(gateway.grpc) as channel:

@@ -16,7 +16,7 @@ from tfsdeploy.cli.switch import FIELDS, commit, follow, show, switch, switch_op
 from tfsdeploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfsdeploy.release.model import ModelRelease
+    from tfsdeploy.release.model import ModelRelease, Release
 
 
 @declare(
@@ -65,27 +65,26 @@ def command(
     call.answer.know(model=model, to=version)
     if weight is not None and steps is not None:
         raise UsageError("--weight and --steps exclude each other", hint="--weight 10 is the same as --steps 10")
-    from tfsdeploy.cli.stores import readable
+    from tfsdeploy.cli.stores import readable, remembering
     from tfsdeploy.deploy.checks import check_canary, check_promotion, gate_of
     from tfsdeploy.deploy.rollout import Promotion, already, promote
     from tfsdeploy.deploy.switched import Switched
-    from tfsdeploy.release.update import model_of, present
+    from tfsdeploy.release.update import introduce
 
     settings, steps = call.settings, steps or (weight or 100,)
-    release = present(call.target.releases())
-    state = model_of(release, model)
+    author = call.author(_words(model, version, steps), why)
+    release, state = _present(call, model)
     call.answer.know(**{"from": state.main})
     check_canary(state, version, steps)
     if git_folder is None and already(state, version, steps):
         same = Switched(model, state.main, version, release.generation, 0.0, 0.0, 0.0, changed=False)
         # A command that was killed at its very end had not let the file follow.
-        show(call, follow(call, same, call.author(_words(model, version, steps), why), write))
+        show(call, follow(call, same, author, write))
         return
     store = readable(call)
     record = check_promotion(store, state, model, version, settings, allow_incompatible=allow_incompatible)
     if version in state.rejected:
         call.agree(f"Version {version} of {model} was rejected by a rollback. Promote it again?")
-    author = call.author(_words(model, version, steps), why)
     if git_folder is not None:
         commit(call, model, _as_committed(state, version, steps), author, git_folder)
         return
@@ -95,18 +94,32 @@ def command(
     gate = gate_of(store, model, version, golden_request(call, model))
 
     def change() -> Switched:
-        return promote(call.target, promotion, gate, author, call.report)
+        if not state.versions:
+            introduce(call.target.releases(), settings.fleet, model, author)
+        return promote(remembering(call), promotion, gate, author, call.report)
 
     switch(call, model, author, change, write=write, probe=probe)
+
+
+def _present(call: Call, model: str) -> tuple[Release, ModelRelease]:
+    """The present generation, and the model as it is there; one that only the fleet file has waits for this promote."""
+    from tfsdeploy.release.model import ModelRelease
+    from tfsdeploy.release.update import model_of, nothing, present
+
+    releases = call.target.releases()
+    release = releases.read()
+    if (release is None or model not in release.models) and call.named is None and model in call.fleet.models:
+        return release or nothing(call.fleet.name), ModelRelease({}, {})
+    release = present(releases)
+    return release, model_of(release, model)
 
 
 def _as_committed(state: ModelRelease, version: int, steps: tuple[int, ...]) -> ModelRelease:
     """The model as one commit can ask for it: at once, or as a canary that stays."""
     if len(steps) > 1:
         raise UsageError("a commit is one step", hint="--weight 10 for a canary; commit the next step when it is time")
-    if steps == (100,):
+    if steps == (100,) or state.main is None:
         return replace(state, main=version, traffic={version: 100})
-    assert state.main is not None
     return replace(state, traffic={state.main: 100 - steps[0], version: steps[0]})
 
 

@@ -20,7 +20,12 @@ from tfsdeploy.cli.command import fleet_options, model_argument
 )
 @model_argument
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--version", type=words.version, metavar="VERSION", help="Its number.  [default: the next one]")
+@click.option(
+    "--version",
+    type=words.version_or_auto,
+    metavar="VERSION",
+    help="Its number, or `auto`: the next one.  [default: auto]",
+)
 @fleet_options(by_name=True)
 def command(call: Call, model: str, folder: Path, version: int | None) -> None:
     """Publish the SavedModel in DIR as a version of MODEL.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from tfsdeploy.cli import words
@@ -9,7 +11,23 @@ from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
 
-FIELDS = ("fleet", "target", "generation", "healthy", "troubles", "gateways", "replicas", "models")
+if TYPE_CHECKING:
+    from tfsdeploy.deploy.watch import View
+    from tfsdeploy.targets.base import Settings
+
+FIELDS = (
+    "fleet",
+    "target",
+    "owner",
+    "generation",
+    "healthy",
+    "troubles",
+    "stays",
+    "waiting",
+    "gateways",
+    "replicas",
+    "models",
+)
 
 
 @declare(
@@ -26,7 +44,6 @@ FIELDS = ("fleet", "target", "generation", "healthy", "troubles", "gateways", "r
 @fleet_options(by_name=True)
 def command(call: Call, watch: bool, interval: float) -> int:
     """Show gateways, replicas, versions and traffic; exit 1 if the fleet is not healthy."""
-    from tfsdeploy.deploy.status import status_document
     from tfsdeploy.deploy.watch import SILENT_SECONDS, Watch
 
     settings, target = call.settings, call.target
@@ -36,12 +53,21 @@ def command(call: Call, watch: bool, interval: float) -> int:
         return watch_status(call, settings, interval)
     with Watch(target) as watched:
         view = watched.until(lambda view: view.heard, SILENT_SECONDS + 0.5)
-        release = target.releases().read()
-        document = status_document(settings, release, view, target.gateways(), target.troubles())
+        shown = document(call, settings, view)
     if call.answer.json:
-        call.answer.give(document)
+        call.answer.give(shown)
     else:
         from tfsdeploy.cli.picture import status_text
 
-        click.echo(status_text(document), nl=False)
-    return 0 if document["healthy"] else 1
+        click.echo(status_text(shown), nl=False)
+    return 0 if shown["healthy"] else 1
+
+
+def document(call: Call, settings: Settings, view: View) -> dict[str, Any]:
+    """What `status` answers of this moment."""
+    from tfsdeploy.deploy.status import status_document
+
+    target = call.target
+    named = () if call.named is not None else tuple(call.fleet.models)
+    release, pins = target.releases().read(), target.pins()
+    return status_document(settings, release, view, target.gateways(), target.troubles(), named, pins)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 from tfsdeploy.cli.call import Call
 from tfsdeploy.errors import TfsdeployError, UsageError
@@ -11,9 +13,19 @@ if TYPE_CHECKING:
     from tfsdeploy.deploy.replica_store import ReplicaModels
     from tfsdeploy.deploy.stores import StoredModels
     from tfsdeploy.fleet.model import Fleet
-    from tfsdeploy.targets.base import Settings
+    from tfsdeploy.targets.base import Settings, Target
 
 LOCAL = "local"
+
+
+def _is_here(call: Call) -> bool:
+    """Whether a store that is a folder is one of this machine, which the fleet's replicas see too."""
+    if call.target.kind != "docker":
+        return call.target.kind == LOCAL
+    from tfsdeploy.targets.docker.target import DockerTarget
+
+    assert isinstance(call.target, DockerTarget)
+    return call.target.engine.is_local
 
 
 def committed(fleet: Fleet) -> StoredModels:
@@ -26,7 +38,7 @@ def committed(fleet: Fleet) -> StoredModels:
 
 def of_file(call: Call) -> StoredModels | ReplicaModels:
     """The store that a fleet file names; it need not be there."""
-    if call.target.kind == LOCAL:
+    if _is_here(call):
         return committed(call.fleet)
     from tfsdeploy.deploy.replica_store import ReplicaModels
 
@@ -35,11 +47,15 @@ def of_file(call: Call) -> StoredModels | ReplicaModels:
 
 def readable(call: Call) -> StoredModels | ReplicaModels:
     """The store of the fleet that a call is about, read from here or through the fleet's replicas."""
-    if call.target.kind == LOCAL:
+    from tfsdeploy.fleet.addresses import is_object_store
+
+    url = call.settings.store if call.named else call.fleet.store.url
+    # An object store may be reached from here too; once the fleet is up, its replicas surely reach it.
+    if _is_here(call) or (is_object_store(url) and call.target.settings() is None):
         return models_of(call)
     from tfsdeploy.deploy.replica_store import ReplicaModels
 
-    return ReplicaModels(call.target, call.settings.store if call.named else call.fleet.store.url)
+    return ReplicaModels(call.target, url)
 
 
 def models_of(call: Call) -> StoredModels:
@@ -63,14 +79,49 @@ def models_of(call: Call) -> StoredModels:
     else:
         settings = call.settings
         models = StoredModels(settings.store, settings.store_options)
-    if settings is not None and not models.store.root.is_dir():
+    if settings is not None:
         # An empty store made in its place would give numbers away anew that the fleet's history knows.
-        raise TfsdeployError(
-            "the store is away: its folder is not there",
-            where=models.store.url,
-            hint=f"fleet {settings.fleet} serves on without it; mount it again",
-        )
+        try:
+            models.store.check_there()
+        except TfsdeployError as error:
+            hint = error.hint or "mount it again"
+            error.hint = f"fleet {settings.fleet} serves on without it; {hint}"
+            raise
     return models
+
+
+def asked(stored: StoredModels, model: str | None, version: int | None) -> Iterator[tuple[str, int]]:
+    """Every committed version of a store, of a model, or the one that is named.
+
+    Raises:
+        UsageError: there is no such model or version; says which there are.
+    """
+    from tfsdeploy.deploy.checks import check_committed
+
+    if model is None:
+        yield from ((name, number) for name in stored.models() for number in stored.versions(name))
+        return
+    known_model(stored, model)
+    if version is None:
+        yield from ((model, number) for number in stored.versions(model))
+        return
+    check_committed(stored, model, version)
+    yield model, version
+
+
+def remembering(call: Call) -> Target:
+    """The fleet's target; what its releases will need is noted in the store first, where that can be done from here."""
+    from tfsdeploy.deploy.references import Remembering
+    from tfsdeploy.fleet.addresses import is_object_store
+    from tfsdeploy.targets.local.credentials import has_credentials
+
+    url = call.settings.store if call.named else call.fleet.store.url
+    if not _is_here(call) and not (is_object_store(url) and has_credentials(os.environ)):
+        return call.target
+    from tfsdeploy.deploy.stores import StoredModels
+
+    stored = StoredModels(call.settings.store, call.settings.store_options) if call.named else committed(call.fleet)
+    return cast("Target", Remembering(call.target, stored.store.notes, call.report))
 
 
 def highest_known(call: Call, model: str) -> int:
@@ -106,10 +157,9 @@ def store_words(fleet: Fleet) -> str:
 
     Raises:
         TfsdeployError: it cannot be used.
-        OSError: its folder cannot be read.
     """
     from tfsdeploy.deploy.words import count
 
     store = committed(fleet).store
-    next(store.root.iterdir(), None)
+    store.check_there()
     return f"{store.url}: {count(len(store.models()), 'model')}"

@@ -145,7 +145,7 @@ def probing(call: Call, model: str, rate: float | None) -> Iterator[None]:
     from tfsdeploy.deploy.probe import asks
 
     gateway = call.target.gateways()[0]
-    stream = Stream(gateway.rest, gateway.grpc, asks(call.target, model), rate)
+    stream = Stream(gateway.rest, gateway.grpc, asks(gateway.rest, model), rate)
     try:
         with Background(stream):
             yield

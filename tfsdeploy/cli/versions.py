@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,10 @@ from tfsdeploy.errors import TfsdeployError
 
 if TYPE_CHECKING:
     from tfsdeploy.deploy.watch import View
+
+
+READERS = 8
+"""Records that are read at once."""
 
 
 @declare(
@@ -31,25 +36,27 @@ def command(call: Call, model: str) -> None:
     stored = readable(call)
     known_model(stored, model)
     view, traffic = _live(call, model)
-    rows = []
-    for version in stored.versions(model) or ():
+
+    def row(version: int) -> dict[str, Any]:
         try:
             record = stored.record(model, version)
         except TfsdeployError as error:
             # One that cannot be read hides none of the others.
             call.report.warn(str(error))
             record = None
-        rows.append(
-            {
-                "version": version,
-                "digest": record.digest if record else None,
-                "bytes": record.bytes if record else None,
-                "committed": record.committed if record else None,
-                "by": record.by if record else None,
-                "replicas": _holders(view, model, version),
-                "traffic": traffic.get(version, 0),
-            }
-        )
+        return {
+            "version": version,
+            "digest": record.digest if record else None,
+            "bytes": record.bytes if record else None,
+            "committed": record.committed if record else None,
+            "by": record.by if record else None,
+            "replicas": _holders(view, model, version),
+            "traffic": traffic.get(version, 0),
+        }
+
+    # One request each, and only a row of each is kept: a model can have thousands.
+    with ThreadPoolExecutor(READERS) as pool:
+        rows = list(pool.map(row, stored.versions(model) or ()))
     call.answer.give({"versions": rows})
     if not call.answer.json:
         heads = ("VERSION", "BYTES", "COMMITTED", "BY", "REPLICAS", "TRAFFIC", "DIGEST")

@@ -27,6 +27,11 @@ def version(text: str) -> int:
     return number
 
 
+def version_or_auto(text: str) -> int | None:
+    """A version number, or None for ``auto``."""
+    return None if text == "auto" else version(text)
+
+
 def steps(text: str) -> tuple[int, ...]:
     """Shares in percent, growing: ``5,25,100``."""
     words = text.split(",")

@@ -20,7 +20,12 @@ class Written:
 
 
 def write_artefacts(
-    folder: Path, artefacts: Mapping[str, str], *, marker: str | None = None, patterns: Iterable[str] = ()
+    folder: Path,
+    artefacts: Mapping[str, str],
+    *,
+    marker: str | None = None,
+    patterns: Iterable[str] = (),
+    others: str = "",
 ) -> Written:
     """Make a folder hold the artefacts.
 
@@ -29,16 +34,19 @@ def write_artefacts(
         artefacts: path below it -> text.
         marker: what the first line of a file of ours is; None: every file is taken for ours, and none is removed.
         patterns: where an earlier call may have left files, as globs below the folder.
+        others: a glob of files of ours which show that the folder holds several fleets; empty: it may.
 
     Returns:
         What was done. Files that are as they should be are not touched.
 
     Raises:
-        UsageError: a file is in the way that is not ours; nothing was written.
+        UsageError: a file is in the way that is not ours, or several fleets are there; nothing was written.
         TfsdeployError: the folder cannot be read or written.
     """
     try:
-        before = {path: _text(folder / path) for path in artefacts}
+        if marker and others:
+            _refuse_to_cover(folder, others, marker)
+        before = {path: _text(folder / path) for path in artefacts} if folder.exists() else dict.fromkeys(artefacts)
         foreign = sorted(path for path, text in before.items() if marker and text and not text.startswith(marker))
         if foreign:
             raise UsageError(
@@ -47,8 +55,9 @@ def write_artefacts(
                 hint="render into a folder of its own, or remove the file",
             )
         changed = [path for path, text in artefacts.items() if before[path] != text]
+        for parent in {(folder / path).parent for path in changed}:
+            parent.mkdir(parents=True, exist_ok=True)
         for path in changed:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
             replace_file(folder / path, artefacts[path], lasting=False)
         left = sorted(_left_over(folder, artefacts, marker, patterns)) if marker else []
         for file in left:
@@ -61,6 +70,17 @@ def write_artefacts(
     return Written(len(artefacts), len(changed), len(left))
 
 
+def _refuse_to_cover(folder: Path, others: str, marker: str) -> None:
+    homes = sorted(file.parent for file in folder.glob(others) if _is_ours(file, marker))
+    if homes:
+        raise UsageError(
+            f"several fleets were rendered here, such as {homes[0].relative_to(folder)}; "
+            "one alone would take the others out of its kustomization",
+            where=str(folder),
+            hint=f"render all of them in one call, or this one into the folder that is its own, as {homes[0]}",
+        )
+
+
 def _text(file: Path) -> str | None:
     """What a file holds, byte for byte; None if it is not there."""
     try:
@@ -70,14 +90,18 @@ def _text(file: Path) -> str | None:
         return None
 
 
+def _is_ours(file: Path, marker: str) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(marker.encode())) == marker.encode()
+
+
 def _left_over(folder: Path, artefacts: Mapping[str, str], marker: str, patterns: Iterable[str]) -> Iterator[Path]:
     for pattern in patterns:
         for file in folder.glob(pattern):
             if str(file.relative_to(folder)) in artefacts or file.is_symlink() or not file.is_file():
                 continue
-            with file.open("rb") as stream:
-                if stream.read(len(marker.encode())) == marker.encode():
-                    yield file
+            if _is_ours(file, marker):
+                yield file
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

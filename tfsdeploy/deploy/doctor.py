@@ -58,12 +58,13 @@ def fleet_findings(fleet: Fleet, *, is_up: bool, check_store: Callable[[Fleet], 
     Args:
         fleet: its file.
         is_up: it runs, so its ports are its own.
-        check_store: says what the store holds; raises TfsdeployError or OSError if it cannot be used.
+        check_store: says what the store holds; raises TfsdeployError if it cannot be used.
     """
     try:
         yield Finding("store", True, check_store(fleet))
-    except (TfsdeployError, OSError) as error:
-        yield Finding("store", False, str(error), "make the folder, or correct `store` in the fleet file")
+    except TfsdeployError as error:
+        hint = error.hint or "make the folder, or correct `store` in the fleet file"
+        yield Finding("store", False, f"{error.where}: {error.message}", hint)
     for name, port in (("rest", fleet.gateway.rest), ("grpc", fleet.gateway.grpc)):
         if port != 0 and not is_up:
             yield _port(name, fleet.gateway.address, port)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfsdeploy.deploy.artefacts_folder import write_artefacts
 from tfsdeploy.deploy.follow import as_live, write_in_place
-from tfsdeploy.deploy.rendering import render_kubernetes
+from tfsdeploy.deploy.rendering import home_below, render_kubernetes
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.fleet.load import parse_fleet, read_text
 from tfsdeploy.release.model import ModelRelease
@@ -29,7 +29,7 @@ def commit_model(
 
     Args:
         file: the fleet file, in a Git repository, and pinning the model already.
-        folder: where it is rendered to, in the same repository.
+        folder: where it is rendered to, alone or with other fleets, in the same repository.
         name: the model.
         wanted: its main version and traffic.
         namespace: where the objects live, if the file does not say.
@@ -51,12 +51,16 @@ def commit_model(
     git = _Repository(file, folder)
     git.check_clean()
     edited = as_live(text, wanted, name, str(file))
+    fleet = parse_fleet(edited, str(file))
     if edited == text:
         raise UsageError(f"the fleet file pins {name} so already", where=str(file), hint="push what is committed")
-    rendered = render_kubernetes([parse_fleet(edited, str(file))], namespace)
+    rendered = render_kubernetes([fleet], namespace)
     try:
         write_in_place(file, edited)
-        write_artefacts(folder, rendered.artefacts, marker=rendered.marker, patterns=rendered.patterns)
+        home = home_below(folder, fleet, namespace)
+        write_artefacts(
+            home, rendered.artefacts, marker=rendered.marker, patterns=rendered.patterns, others=rendered.others
+        )
         return git.commit(message, why)
     except BaseException:
         git.restore()

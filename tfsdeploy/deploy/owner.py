@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import socket
 
-from tfsdeploy.processes import Identity, boot_id, identity
+from tfsdeploy.processes import Identity, boot_id, identity, who
 from tfsdeploy.processes import is_alive as alive
 
 _OWNER = re.compile(r"(?P<who>\S+)@(?P<host>\S+) pid (?P<pid>\d+) start (?P<start>\d+) boot (?P<boot>\S+)\Z")
-
-
-def who() -> str:
-    """``user@host`` of this process, as history entries name it."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container's user often has a number and no name.
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def this_process() -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfsdeploy.deploy.next_action import gateways_behind
-from tfsdeploy.deploy.owner import who
 from tfsdeploy.deploy.plan import Committed, ReleasePlan, release_plan
 from tfsdeploy.deploy.watch import REFRESH_SECONDS, View, Watch
 from tfsdeploy.deploy.words import listed
 from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.processes import who
 from tfsdeploy.release.conflict import Conflict
-from tfsdeploy.release.model import Change, ModelRelease, Release
+from tfsdeploy.release.model import ModelRelease, Release
 from tfsdeploy.release.transitions import settle
-from tfsdeploy.release.update import ATTEMPTS, Author, change_models
+from tfsdeploy.release.update import ATTEMPTS, Author, change_models, nothing
 from tfsdeploy.report import Report
 from tfsdeploy.targets.base import GatewayAddress, Target
 
@@ -71,8 +70,8 @@ def up(
     with target.exclusive(fleet):
         # Said before anything is made: a version that is pinned and not there, a model that another command holds.
         shape = target.changes(fleet)
-        release_plan(target.releases().read() or _nothing(fleet), fleet, store)
-        target.prepare(fleet)
+        release_plan(target.releases().read() or nothing(fleet.name), fleet, store)
+        target.prepare(fleet, report)
         planned, release = _bring_release(fleet, target, store, enforce_pins)
         for line in planned.lines:
             report.say(line)
@@ -107,7 +106,7 @@ class Differences:
 
 def differences(fleet: Fleet, target: Target, store: Committed) -> Differences:
     """Compare a fleet with its file; changes nothing."""
-    release = target.releases().read() or _nothing(fleet)
+    release = target.releases().read() or nothing(fleet.name)
     planned = release_plan(release, fleet, store)
     return Differences((*target.changes(fleet), *planned.lines), planned.warnings)
 
@@ -119,7 +118,7 @@ def _bring_release(fleet: Fleet, target: Target, store: Committed, enforce_pins:
     for _ in range(ATTEMPTS):
         present = releases.read()
         settled = _settled(target, present) if present is not None else frozenset[str]()
-        base = present or _nothing(fleet)
+        base = present or nothing(fleet.name)
         planned = release_plan(base, fleet, store, settled=settled, enforce_pins=enforce_pins)
         if present is not None and not planned.models and planned.pins is None:
             return planned, present
@@ -131,11 +130,6 @@ def _bring_release(fleet: Fleet, target: Target, store: Committed, enforce_pins:
         except Conflict:
             continue
     raise Busy(f"the release document changed {ATTEMPTS} times while this `up` was tried")
-
-
-def _nothing(fleet: Fleet) -> Release:
-    """What comes before the first generation of a fleet's life."""
-    return Release(fleet.name, uuid.uuid4().hex, 0, Change("", "", "", ""))
 
 
 def _settled(target: Target, release: Release) -> frozenset[str]:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from tfsdeploy.deploy.pinned import unlike
 from tfsdeploy.deploy.words import split_words
 from tfsdeploy.errors import Busy, UsageError
 from tfsdeploy.fleet.model import Fleet
-from tfsdeploy.fleet.pins import Pin
+from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.release.model import ModelRelease, Release
 from tfsdeploy.release.transitions import add, fold
 
@@ -78,12 +79,14 @@ def release_plan(
         name: _with_digests(name, model, committed) for name, model in folded.items()
     }
     lines = [f"model {name}: {_pinned(release.models.get(name), model)}" for name, model in sorted(folded.items())]
-    warnings = [] if folded else _left_alone(release, pins.models)
+    warnings = [] if folded else _left_alone(release, pins)
     for name in sorted(release.models.keys() - fleet.models.keys()):
         _check_free(name, release.models[name])
         models[name] = None
         lines.append(f"model {name}: removed, the fleet file does not name it any more")
-    for name in (name for name in fleet.models if name not in release.models and name not in models):
+    # A first promote that failed has left a model without versions.
+    there = {name for name, model in release.models.items() if model.versions}
+    for name in (name for name in fleet.models if name not in there and name not in models):
         newest = committed.newest(name)
         if newest is None:
             warnings.append(f"model {name} has no committed version yet; push one and run `tfsdeploy up` again")
@@ -91,7 +94,7 @@ def release_plan(
         models[name] = add(newest, committed.digest(name, newest))
         lines.append(f"model {name}: added with version {newest}, the newest that is committed")
     new_pins = pins.digest if pins.digest != release.pins else None
-    complete = all(name in release.models or committed.versions(name) is not None for name in fleet.models)
+    complete = all(name in there or committed.versions(name) is not None for name in fleet.models)
     return ReleasePlan(models, new_pins, tuple(lines), tuple(warnings), complete)
 
 
@@ -103,25 +106,12 @@ def _pinned(before: ModelRelease | None, after: ModelRelease) -> str:
     return f"{split_words(before)} becomes {split_words(after)}, as pinned"
 
 
-def _left_alone(release: Release, pins: Mapping[str, Pin]) -> list[str]:
+def _left_alone(release: Release, pins: Pins) -> list[str]:
     """Pins that were folded once, and are not what is live any more."""
     return [
-        f"model {name}: the fleet file pins {_words(pin)}, and {split_words(model)} is live; "
-        "it stays so (`up --enforce-pins` to go back to the file)"
-        for name, pin in sorted(pins.items())
-        if (model := release.models.get(name)) is not None and model.traffic != _traffic(pin)
+        f"model {name}: the fleet file pins {words}; it stays so (`up --enforce-pins` to go back to the file)"
+        for name, words in unlike(release, pins).items()
     ]
-
-
-def _traffic(pin: Pin) -> dict[int, int]:
-    if pin.canary is None:
-        return {pin.version: 100}
-    return {pin.version: 100 - pin.canary.weight, pin.canary.version: pin.canary.weight}
-
-
-def _words(pin: Pin) -> str:
-    canary = "" if pin.canary is None else f" with {pin.canary.weight} % to {pin.canary.version}"
-    return f"version {pin.version}{canary}"
 
 
 def _check_committed(folded: Mapping[str, ModelRelease], release: Release, committed: Committed) -> None:

@@ -28,14 +28,19 @@ def gateway_of(target: Target) -> GatewayAddress:
     return gateways[0]
 
 
-def asks(target: Target, model: str, protocols: tuple[Protocol, ...] = BOTH) -> list[Ask]:
+def asks(rest: str, model: str, protocols: tuple[Protocol, ...] = BOTH) -> list[Ask]:
     """One request a protocol, which any sound answer satisfies.
+
+    Args:
+        rest: URL of the gateway, which knows the model's signature.
+        model: its name.
+        protocols: those that are wanted.
 
     Raises:
         TfsdeployError: the model does not answer through the gateway.
         UsageError: no request can be made from its signature.
     """
-    inputs = inputs_of(gateway_of(target).rest, model)
+    inputs = inputs_of(rest, model)
     made = {
         "rest": lambda: Ask("rest", f"{model_path(model)}:predict", example_request(inputs), rest_answer_wrong),
         "grpc": lambda: Ask("grpc", PREDICT, grpc_request(model, inputs, example_values(inputs)), grpc_answer_wrong),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfsdeploy.errors import UsageError
 from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.render.docker.compose import docker_artefacts
 from tfsdeploy.render.kubernetes.artefacts import (
     KUSTOMIZATION,
     MARKER,
@@ -19,6 +20,8 @@ from tfsdeploy.render.kubernetes.artefacts import (
 from tfsdeploy.render.kubernetes.volumes import LEVELS, Level, store_volume
 from tfsdeploy.targets.local.shape import Place, files, processes
 from tfsdeploy.targets.plan import Kind
+
+_HOMES = f"*/*/{KUSTOMIZATION}"
 
 KINDS: tuple[Kind, ...] = ("replica", "gateway")
 
@@ -32,12 +35,14 @@ class Rendered:
         level: the Pod Security level that a namespace must allow; None where there are no pods.
         marker: the first line of every artefact, by which later renders know them; None if there is none.
         patterns: where a render with as many fleets puts files, as globs.
+        others: what shows that a folder holds several fleets, which a render of one would cover, as a glob.
     """
 
     artefacts: dict[str, str]
     level: Level | None = None
     marker: str | None = None
     patterns: tuple[str, ...] = ()
+    others: str = ""
 
     def stream(self) -> str:
         """All artefacts as one text: YAML documents, or what they are under a heading each."""
@@ -73,11 +78,29 @@ def render_kubernetes(fleets: Sequence[Fleet], namespace: str | None = None) -> 
     _refuse_twice(homes, fleets)
     level = max((store_volume(fleet).level for fleet in fleets), key=LEVELS.index)
     if len(fleets) == 1:
-        return Rendered(kubernetes_artefacts(fleets[0], namespace), level, MARKER, ("*.yaml",))
+        return Rendered(kubernetes_artefacts(fleets[0], namespace), level, MARKER, ("*.yaml",), _HOMES)
     artefacts = {KUSTOMIZATION: kustomization(sorted(homes))}
     for home, fleet in sorted(zip(homes, fleets, strict=True), key=lambda pair: pair[0]):
         artefacts |= {f"{home}/{path}": text for path, text in kubernetes_artefacts(fleet, namespace).items()}
     return Rendered(artefacts, level, MARKER, ("*.yaml", "*/*/*.yaml"))
+
+
+def home_below(folder: Path, fleet: Fleet, namespace: str | None = None) -> Path:
+    """Where a fleet's objects are in a folder: below it if several fleets were rendered there, as `_HOMES` says."""
+    home = folder / namespace_of(fleet, namespace) / fleet.name
+    return home if (home / KUSTOMIZATION).exists() else folder
+
+
+def render_docker(fleets: Sequence[Fleet]) -> Rendered:
+    """A Compose file of each fleet, and what it hands over; of several, in a folder of its name.
+
+    Raises:
+        UsageError: two fleets are one; or containers cannot reach a store.
+    """
+    _refuse_twice([fleet.name for fleet in fleets], fleets)
+    several = len(fleets) > 1
+    found = {f"{fleet.name}/" if several else "": docker_artefacts(fleet) for fleet in fleets}
+    return Rendered({folder + path: text for folder, texts in found.items() for path, text in texts.items()})
 
 
 def local_artefacts(fleet: Fleet) -> dict[str, str]:

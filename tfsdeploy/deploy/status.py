@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfsdeploy.deploy.next_action import gateways_behind
+from tfsdeploy.deploy.pinned import told
 from tfsdeploy.deploy.watch import View
+from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.protocol.agents import GatewayStatus, ReplicaStatus, State, VersionStatus
 from tfsdeploy.release.model import ModelRelease, Release, Rollout
 from tfsdeploy.targets.base import GatewayAddress, Settings
@@ -18,6 +20,8 @@ def status_document(
     view: View,
     addresses: Sequence[GatewayAddress],
     amiss: Sequence[str] = (),
+    named: Iterable[str] = (),
+    pins: Pins | None = None,
 ) -> dict[str, Any]:
     """The JSON document of `status`.
 
@@ -27,24 +31,36 @@ def status_document(
         view: what replicas and gateways say.
         addresses: the gateways that should be there.
         amiss: what the target says is amiss with itself.
+        named: the models of the fleet file, if it is at hand.
+        pins: what was last handed to the fleet.
     """
     found = [*amiss, *troubles(settings, release, view)]
     return {
         "fleet": settings.fleet,
         "target": settings.target,
+        "owner": settings.owner or None,
         "generation": None if release is None else release.generation,
         "healthy": not found,
         "troubles": found,
+        "stays": told(release, pins),
+        "waiting": waiting(release, named),
         "gateways": [_gateway(address, view.gateways.get(address.name)) for address in addresses],
         "replicas": [_replica(name, status) for name, status in view.replicas.items()],
         "models": {} if release is None else {name: _model(model) for name, model in release.models.items()},
     }
 
 
+def waiting(release: Release | None, named: Iterable[str]) -> list[str]:
+    """The models of a fleet file that serve nothing until `up`, or a first promote, begins with a version."""
+    there = {} if release is None else release.models
+    return sorted(name for name in named if name not in there or not there[name].versions)
+
+
 def troubles(settings: Settings, release: Release | None, view: View) -> list[str]:
     """Why the fleet is not healthy, a line each; empty if all is well."""
     if release is None:
-        return ["there is no release yet; run `tfsdeploy up`"]
+        start = "a first `tfsdeploy promote` begins it" if settings.owner else "run `tfsdeploy up`"
+        return [f"there is no release yet; {start}"]
     found = []
     if len(view.replicas) < settings.replicas:
         found.append(f"{len(view.replicas)} of {settings.replicas} replicas are there; `tfsdeploy up` brings them back")

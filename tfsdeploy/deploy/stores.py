@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
+from tfsdeploy.store.gc import Row, collect
 from tfsdeploy.store.record import Record
-from tfsdeploy.store.savedmodel import SavedModelInfo, inspect
+from tfsdeploy.store.refs import Numbers, held
+from tfsdeploy.store.savedmodel import SavedModelInfo
 from tfsdeploy.store.store import open_store
+from tfsdeploy.store.tree import Progress
 
 
 class StoredModels:
@@ -56,4 +60,27 @@ class StoredModels:
         Raises:
             UsageError: it is no sound SavedModel.
         """
-        return inspect(self.store.version_path(model, version))
+        return self.store.describe(model, version)
+
+    def collect(self, models: Sequence[str], *, keep: int, at: datetime, act: bool, also: Numbers) -> Iterator[Row]:
+        """See `tfsdeploy.store.gc.collect`."""
+        return collect(self.store, models, keep=keep, at=at, act=act, also=also)
+
+    def held(self) -> dict[str, dict[str, set[int]]]:
+        """What fleets need, by fleet and model, as they have left word."""
+        return held(self.store.notes)
+
+    def verify(self, model: str, version: int, progress: Progress) -> int:
+        """Read every byte of a version; how many there are.
+
+        Raises:
+            Damaged: they are not those of its commit record.
+            InvalidRecord: the record itself is damaged.
+            TfsdeployError: it cannot be read.
+        """
+        record = self.record(model, version)
+        if record is None:
+            # It was removed since it was listed.
+            return 0
+        self.store.verify(record, progress)
+        return record.bytes

@@ -6,14 +6,22 @@ import os.path
 import re
 from pathlib import Path
 
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_HOST_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = rf"(?![A-Za-z0-9.-]{{254}}){_HOST_LABEL}(?:\.{_HOST_LABEL})*"
 _BUCKET = r"[a-z0-9](?:[a-z0-9._-]{1,220}[a-z0-9])"
 _SEGMENTS = r"(?:/[A-Za-z0-9_.=+~-]+)*/?"
+
+_DNS_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+
+OBJECT_NAME_PATTERN = rf"(?![a-z0-9.-]{{254}}){_DNS_LABEL}(?:\.{_DNS_LABEL})*"
+"""A DNS subdomain, as the names of Kubernetes' objects are (apimachinery/pkg/util/validation)."""
+
+SECRET_NAME_PATTERN = OBJECT_NAME_PATTERN
 
 STORES = {
     "file": (r"(?:\.{0,2}/|[A-Za-z0-9_])[^\x00-\x1f?#%]*", "file:///srv/models, or file://./models beside this file"),
     "nfs": (rf"{_HOST}{_SEGMENTS}", "nfs://HOST/PATH"),
-    "pvc": (rf"[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?{_SEGMENTS}", "pvc://CLAIM/PATH"),
+    "pvc": (rf"{OBJECT_NAME_PATTERN}{_SEGMENTS}", "pvc://CLAIM/PATH"),
     "s3": (rf"{_BUCKET}{_SEGMENTS}", "s3://BUCKET/PREFIX"),
     "gs": (rf"{_BUCKET}{_SEGMENTS}", "gs://BUCKET/PREFIX"),
     "az": (rf"{_BUCKET}{_SEGMENTS}", "az://CONTAINER/PREFIX"),
@@ -21,9 +29,8 @@ STORES = {
 
 STORE_PATTERN = "|".join(f"{scheme}://{rest}" for scheme, (rest, _) in STORES.items())
 
-SECRET_NAME_PATTERN = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 
-OBJECT_STORES = ("s3", "gs", "az")
+_OBJECT_STORES = ("s3", "gs", "az")
 
 REFERENCE_ONLY = (
     "secrets do not belong into this file: put them into a Secret (or the environment) and name it in credentialsSecret"
@@ -88,3 +95,8 @@ def resolved_store(url: str, folder: Path) -> str:
 def resolved_path(path: str, folder: Path) -> Path:
     """``path`` as seen from ``folder``, without ``.`` and ``..``; symbolic links stay."""
     return Path(os.path.normpath(folder / path))
+
+
+def is_object_store(url: str) -> bool:
+    """Whether a store is one that is fetched from, and not a folder or a volume."""
+    return url.partition("://")[0] in _OBJECT_STORES

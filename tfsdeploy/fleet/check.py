@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfsdeploy.fleet.addresses import OBJECT_STORES
+from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.grammar import FLEET, SERVING
 from tfsdeploy.fleet.kinds import Section
 from tfsdeploy.fleet.nodes import Problems
 from tfsdeploy.fleet.read import Places
 
 Values = Mapping[str, Any]
+
+LEAST_TRY_SECONDS = 0.001
+"""Envoy counts time in milliseconds."""
 
 
 def check(fleet: Values, places: Places, problems: Problems) -> None:
@@ -26,6 +29,7 @@ def check(fleet: Values, places: Places, problems: Problems) -> None:
     _check_volume(fleet, places, problems)
     _check_serving(fleet.get("serving", {}), places, problems)
     _check_rolling(fleet.get("serving", {}), places, problems)
+    _check_name(fleet, places, problems)
     _check_gateway(fleet, places, problems)
     _check_monitoring(fleet.get("monitoring", {}), places, problems)
     keep = _or_default(SERVING, fleet.get("serving", {}), "serving.keep", places)
@@ -36,7 +40,7 @@ def check(fleet: Values, places: Places, problems: Problems) -> None:
 def _check_store(fleet: Values, places: Places, problems: Problems) -> None:
     options = fleet.get("storeOptions", {})
     scheme = fleet.get("store", "").partition("://")[0]
-    if scheme and scheme not in OBJECT_STORES:
+    if scheme and not is_object_store(fleet["store"]):
         for name in options:
             problems.add(
                 places[f"storeOptions.{name}"], f"storeOptions.{name}", f"not for a {scheme}:// store; leave it out"
@@ -83,8 +87,7 @@ def _check_count(serving: Values, places: Places, problems: Problems) -> int | N
     """How many replicas there are at least; None if that is not valid."""
     path = "serving.autoscale"
     if path not in places:
-        count: int | None = _or_default(SERVING, serving, "serving.replicas", places)
-        return count
+        return _least_replicas(serving, places)
     if "serving.replicas" in places:
         problems.add(places["serving.replicas"], "serving.replicas", "found beside autoscale; write only one of them")
     if "serving.resources.cpu" not in places:
@@ -96,11 +99,32 @@ def _check_count(serving: Values, places: Places, problems: Problems) -> int | N
     return least
 
 
+def _least_replicas(serving: Values, places: Places) -> int | None:
+    if "serving.autoscale" in places:
+        autoscale: Mapping[str, int] = serving.get("autoscale", {})
+        return autoscale.get("min")
+    count: int | None = _or_default(SERVING, serving, "serving.replicas", places)
+    return count
+
+
 def _check_rolling(serving: Values, places: Places, problems: Problems) -> None:
     path = "serving.surge"
     unavailable = _or_default(SERVING, serving, "serving.unavailable", places)
     if serving.get("surge") == 0 and unavailable == 0:
         problems.add(places[path], path, "found 0 with unavailable 0: no replica could ever be replaced; raise one")
+    path, replicas = "serving.unavailable", _least_replicas(serving, places)
+    if replicas is not None and serving.get("unavailable"):
+        # A single one has to go before another comes where there is no spare node.
+        most = replicas - serving.get("minAvailable", 1 if replicas > 1 else 0)
+        if 0 <= most < unavailable:
+            said = f"found {unavailable}, which leaves less than minAvailable of {replicas} replicas"
+            problems.add(places[path], path, f"{said}; write at most {most}")
+
+
+def _check_name(fleet: Values, places: Places, problems: Problems) -> None:
+    name = fleet.get("name", "")
+    if name[:1].isdigit() and _or_default(FLEET, fleet, "target", places) == "kubernetes":
+        problems.add(places["name"], "name", f"found {name}; names of Services begin with a letter; write another one")
 
 
 def _check_monitoring(monitoring: Values, places: Places, problems: Problems) -> None:
@@ -115,7 +139,12 @@ def _check_gateway(fleet: Values, places: Places, problems: Problems) -> None:
         problems.add(
             places["gateway.grpc"], "gateway.grpc", f"found {gateway['grpc']}, the port of REST; write another one"
         )
-    if _or_default(FLEET, fleet, "target", places) == "kubernetes":
+    patience = gateway.get("perTryTimeoutSeconds")
+    if patience is not None and 0 < patience < LEAST_TRY_SECONDS:
+        path = "gateway.perTryTimeoutSeconds"
+        said = f"found {patience:g}; write 0 for never, or at least {LEAST_TRY_SECONDS:g}"
+        problems.add(places[path], path, said)
+    if _or_default(FLEET, fleet, "target", places) in ("docker", "kubernetes"):
         for name in ("rest", "grpc"):
             if gateway.get(name) == 0:
                 path = f"gateway.{name}"

@@ -46,6 +46,7 @@ from tfsdeploy.names import FLEET_NAME, LABEL_NAME, MAX_VERSION, MODEL_NAME
 IMAGE = "tensorflow/serving:2.20.0"
 GATEWAY_IMAGE = "envoyproxy/envoy:v1.40.0"
 AGENT_IMAGE = f"tfsdeploy/agent:{__version__}"
+MODEL_SERVER_IMAGE = f"tfsdeploy/model-server:{__version__}"
 
 _CLUSTER = ("docker", "kubernetes")
 
@@ -57,7 +58,8 @@ _LABEL_NAME = Text("1 to 63 of A-Z, a-z, 0-9, _ and -, not beginning with -", LA
 _SECRET_NAME = Text("the name of a Secret", SECRET_NAME_PATTERN, complain_about_secret_name)
 _IMAGE = Text(
     "an image such as registry.example:5000/team/serving:2.20.0",
-    r"[a-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+    r"[a-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+    r"(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
 )
 _REGISTRY = Text(
@@ -77,12 +79,9 @@ _SERVER = Text(
     "embedded, embedded-like-tfs or the path of tensorflow_model_server", r"embedded|embedded-like-tfs|\S*/\S+"
 )
 _CPU = Quantity("cores such as 2, 0.5 or 500m, at most 1024", {"": 1, "m": 0.001}, 0.001, 1024)
-_BYTES = Quantity(
-    "an amount with its unit, from 1Mi to 1Pi, such as 512Mi or 4Gi",
-    {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40},
-    2**20,
-    2**50,
-)
+_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_BYTES = Quantity("an amount with its unit, from 1Mi to 1Pi, such as 512Mi or 4Gi", _UNITS, 2**20, 2**50)
+_AGENT_BYTES = Quantity("an amount with its unit, from 64Mi to 1Pi, such as 256Mi", _UNITS, 2**26, 2**50)
 
 STORE_OPTIONS = Section(
     (
@@ -106,7 +105,19 @@ STORE_OPTIONS = Section(
             example="model-store",
             read_by=KUBERNETES,
         ),
-        Key("pathStyle", Boolean(), "the bucket is in the path, not in the host name (s3)", False, "true"),
+        Key(
+            "pathStyle",
+            Boolean(),
+            "the bucket is in the path, not in the host name (s3); without it, where there is an endpoint",
+            example="true",
+        ),
+        Key(
+            "caFile",
+            Text("the path of a PEM file such as /etc/ssl/store-ca.pem", r"/[^\x00-\x1f]{1,1023}"),
+            "certificates of the authority that signed the endpoint's, trusted beside the system's; where the command "
+            "and the local agents run",
+            example="/etc/ssl/store-ca.pem",
+        ),
         Key("anonymous", Boolean(), "read without credentials", False, "true"),
     ),
     StoreOptions,
@@ -194,7 +205,8 @@ SERVING = Section(
         Key(
             "drainSeconds",
             Number(0, 3600, "seconds"),
-            "how long a version stays after all gateways have left it",
+            "how long a version stays after all gateways have left it, and a replica that ends; at least as long as "
+            "the longest request takes",
             5.0,
             "5",
         ),
@@ -221,6 +233,14 @@ SERVING = Section(
             "folder of each node. Inline volumes are against the Pod Security level `restricted`",
             "claim",
             "inline",
+            read_by=KUBERNETES,
+        ),
+        Key(
+            "serviceAccountAnnotations",
+            ANNOTATIONS,
+            "annotations of the replicas' ServiceAccount, by which a cloud knows who may read the store (workload "
+            "identity), such as eks.amazonaws.com/role-arn",
+            {},
             read_by=KUBERNETES,
         ),
         *pod_keys("replicas"),
@@ -295,7 +315,7 @@ AGENT = Section(
             Section(
                 (
                     Key("cpu", _CPU, "cores of one agent", "50m", "100m", read_by=_CLUSTER),
-                    Key("memory", _BYTES, "memory of one agent", "256Mi", "512Mi", read_by=_CLUSTER),
+                    Key("memory", _AGENT_BYTES, "memory of one agent", "256Mi", "512Mi", read_by=_CLUSTER),
                 ),
                 Share,
             ),
@@ -392,7 +412,7 @@ FLEET = Section(
             NAMESPACE,
             "the namespace of the fleet",
             example="shop",
-            default_says="`--namespace`, or `default`",
+            default_says="`--namespace`, or the kubeconfig's, or `default`; `render` reads no kubeconfig",
             read_by=KUBERNETES,
         ),
         Key(

@@ -43,7 +43,8 @@ class StoreOptions:
     endpoint: str | None
     region: str | None
     credentials_secret: str | None
-    path_style: bool
+    path_style: bool | None
+    ca_file: str | None
     anonymous: bool
 
 
@@ -149,6 +150,7 @@ class Serving:
     surge: int
     unavailable: int
     volume: VolumeKind
+    service_account_annotations: Mapping[str, str]
     priority_class: str | None
     node_selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]

@@ -42,7 +42,12 @@ def reference_of(fleet: Section) -> str:
         "Unknown and duplicate keys, aliases, tags and spellings that YAML readers disagree on (`no`, `010`, `1:30`)",
         "are errors. Secrets are only ever references.",
     ]
-    return "\n".join([*head, *_pages("", fleet)]) + "\n"
+    return "\n".join(head) + "\n" + tables_of(fleet)
+
+
+def tables_of(fleet: Section) -> str:
+    """A table for each section of the fleet file, outermost first."""
+    return "\n".join(_pages("", fleet)) + "\n"
 
 
 def _pages(path: str, section: Section) -> list[str]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 
-from tfsdeploy.fleet.addresses import SECRET_NAME_PATTERN
+from tfsdeploy.fleet.addresses import OBJECT_NAME_PATTERN, SECRET_NAME_PATTERN
 from tfsdeploy.fleet.kinds import REQUIRED, Choice, Key, Listed, Named, Section, Text
 from tfsdeploy.fleet.model import Toleration
 from tfsdeploy.names import NAMESPACE as NAMESPACE_NAME
 
 KUBERNETES = ("kubernetes",)
-
-OBJECT_NAME_PATTERN = SECRET_NAME_PATTERN
-"""An object's name is a DNS subdomain, a Secret's too."""
 
 # apimachinery/pkg/util/validation: a qualified name, and what a label may hold.
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -22,12 +19,14 @@ _QUALIFIED = rf"(?:(?=[^/]{{1,253}}/){_DNS_LABEL}(?:\.{_DNS_LABEL})*/)?{_WORD}"
 _ANY_TEXT = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]{0,8192}"
 
 OURS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component",
-        "app.kubernetes.io/managed-by")  # fmt: skip
+        "app.kubernetes.io/managed-by", "kubectl.kubernetes.io/default-container", "pod-template-hash")  # fmt: skip
+_OURS_BELOW = ("tfsdeploy/", "deployment.kubernetes.io/")
+"""What tfsdeploy writes, and what Kubernetes writes on a Deployment and its pods."""
 
 
 def _complain_about_ours(key: str) -> str | None:
-    if key in OURS or key.startswith("tfsdeploy/"):
-        return f"{key[:80]} is written by tfsdeploy; choose another name"
+    if key in OURS or key.startswith(_OURS_BELOW):
+        return f"{key[:80]} is written by tfsdeploy or Kubernetes; choose another name"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +48,30 @@ def present(store: ReleaseStore) -> Release:
     if release is None:
         raise UsageError("this fleet has no release yet", hint="run `tfsdeploy up` first")
     return release
+
+
+def nothing(fleet: str) -> Release:
+    """What comes before the first generation of a fleet's life."""
+    return Release(fleet, uuid.uuid4().hex, 0, Change("", "", "", ""))
+
+
+def introduce(store: ReleaseStore, fleet: str, name: str, author: Author) -> Release:
+    """Add a model without versions, if the release has it not; the first one comes by a promote.
+
+    Returns:
+        The generation that stands afterwards: the fleet's first one, if there was none.
+    """
+    for _ in range(ATTEMPTS):
+        release = store.read()
+        if release is not None and name in release.models:
+            return release
+        new = (release or nothing(fleet)).next({name: ModelRelease({}, {})}, author.change())
+        try:
+            store.swap(new, release)
+            return new
+        except Conflict:
+            continue
+    raise Busy(f"model {name}: the release document changed {ATTEMPTS} times while it was added")
 
 
 def change_model(

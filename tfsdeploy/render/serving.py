@@ -44,7 +44,7 @@ def server_flags(
     }
     if fleet.serving.batching is not None:
         flags |= {"enable_batching": "true", "batching_parameters_file": batching}
-    flags |= {name: _flag_value(value) for name, value in fleet.serving.flags.items()}
+    flags |= {name: _flag_value(value) for name, value in sorted(fleet.serving.flags.items())}
     return tuple(f"--{name}={value}" for name, value in flags.items())
 
 

@@ -52,18 +52,27 @@ def render(name: str, /, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
+# `json.dumps` makes one for every call, which is half of what quoting takes.
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
+
 def quote(value: Any) -> str:
     """A scalar or a collection as text that is JSON and YAML, whatever the value holds.
 
     JSON's own escapes do not do: YAML takes the halves of a surrogate pair for two characters.
     """
-    text = json.dumps(value, ensure_ascii=False)
+    text = _JSON.encode(value)
     return _NOT_PRINTABLE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def seconds(value: float) -> str:
     """A duration as Protobuf's JSON writes it: ``1.5s``."""
-    return f"{value:g}s"
+    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def dollars(text: str) -> str:
+    """Text in which Compose expands nothing: ``$NAME`` stands for a variable, ``$$`` for ``$``."""
+    return text.replace("$", "$$")
 
 
 def below(lines: str, spaces: int) -> str:
@@ -85,5 +94,6 @@ def _environment() -> Environment:
     )
     environment.filters["quote"] = quote
     environment.filters["seconds"] = seconds
+    environment.filters["dollars"] = dollars
     environment.filters["below"] = below
     return environment

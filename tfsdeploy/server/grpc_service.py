@@ -15,6 +15,7 @@ from tfsdeploy.protocol.status import Failed, grpc_message, grpc_number
 from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Array, Core
 from tfsdeploy.server.flags import say
+from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.rest import no_signature
 
@@ -63,6 +64,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
             MODEL + "GetModelStatus": self._status,
             MODEL + "HandleReloadConfigRequest": self._reload,
         }
+        methods = {path: _with_tensorflow(method) for path, method in methods.items()}
         if health:
             methods[HEALTH + "Check"] = _health
         self._handlers = {
@@ -265,6 +267,16 @@ def _spec_of(request: Any) -> Any:
     if not request.HasField("model_spec"):
         raise Failed("INVALID_ARGUMENT", "Missing ModelSpec")
     return request.model_spec
+
+
+def _with_tensorflow(method: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """A method whose messages are TensorFlow's own."""
+
+    def answer(body: bytes) -> bytes:
+        import_tensorflow()
+        return method(body)
+
+    return answer
 
 
 def _answering(method: Callable[[bytes], bytes]) -> Callable[[bytes, grpc.ServicerContext], bytes]:

@@ -21,6 +21,7 @@ from tfsdeploy.server import batching
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags, Unusable, parse, say
+from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.reload import Reloader
@@ -259,6 +260,7 @@ class Server:
         return response
 
     def _load(self, path: str) -> SavedModel:
+        import_tensorflow()
         from tfsdeploy.server.servable import SavedModel
 
         flags = self._flags
@@ -301,6 +303,7 @@ class Server:
 def _import_tensorflow() -> None:
     """So that the first request does not wait for it."""
     with contextlib.suppress(ImportError):
+        import_tensorflow()
         import tfsdeploy.server.grpc_service
         import tfsdeploy.server.servable  # noqa: F401
 

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import re
-import socket
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 
-from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.errors import Busy
 from tfsdeploy.files import sync_folder
-from tfsdeploy.names import MAX_VERSION, RECORD_FILE
+from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, digest_of, encode, read
 from tfsdeploy.store.savedmodel import inspect
+from tfsdeploy.store.source import (
+    ATTEMPTS,
+    check_no_alias,
+    check_number,
+    disk,
+    look_at,
+    new_record,
+    next_number,
+    same_or_busy,
+)
 from tfsdeploy.store.staging import PREFIX, staging, sweep
-from tfsdeploy.store.tree import Progress, counter, files_of, fingerprint, hash_file, silent, size_of
-
-ATTEMPTS = 20
-"""How many numbers in a row may be taken by others before a publisher without a number of its own gives up."""
-
-# absl::SimpleAtoi, with which file_system_storage_path_source.cc reads names; leading zeros included.
-_NUMBER = re.compile(r"\+?[0-9]{1,18}\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A SavedModel that is about to be published, as it was when it was looked at."""
-
-    path: Path
-    files: Mapping[str, Path]
-    fingerprint: str
-
-    def check_unchanged(self) -> None:
-        if fingerprint(files_of(self.path)) != self.fingerprint:
-            raise TfsdeployError(
-                "it changed while it was read; nothing was published",
-                where=str(self.path),
-                hint="publish when it is complete",
-            )
+from tfsdeploy.store.tree import Progress, counter, hash_file, silent, size_of
 
 
 def publish(
-    folder: Path, model_name: str, source: Path, version: int | None, progress: Progress = silent, *, above: int = 0
+    folder: Path,
+    model_name: str,
+    source: Path,
+    version: int | None,
+    progress: Progress = silent,
+    *,
+    above: int = 0,
+    like: Record | None = None,
 ) -> tuple[Record, bool]:
     """Copy a SavedModel into a model's folder as a new version.
 
@@ -58,6 +46,7 @@ def publish(
         version: its number, 1 to `MAX_VERSION`; None for the next free one.
         progress: hears how many bytes are copied.
         above: the next free number is higher than this: numbers that a fleet remembers are not given anew.
+        like: the record of the version of which this is a copy; its number is ``version``.
 
     Returns:
         The commit record, and whether it was there before with the same bytes.
@@ -68,25 +57,25 @@ def publish(
         TfsdeployError: the disk is full or refuses, or the source changed; nothing of it stays.
     """
     if version is not None:
-        _check_number(version)
+        check_number(version)
     inspect(source)
-    with _disk(source, "nothing was published"):
-        files = files_of(source)
-        looked_at = _Source(source, files, fingerprint(files))
+    with disk(source, "nothing was published"):
+        looked_at = look_at(source)
+        files = looked_at.files
         if version is not None and os.path.lexists(folder / str(version)):
             # No copy is needed to say no, or that there is nothing to do.
             hashed = _hashed(files, progress)
             looked_at.check_unchanged()
             return _same_or_busy(folder, model_name, version, digest_of(hashed)), True
         if version is not None:
-            _check_no_alias(folder, version)
-    with _disk(folder, "nothing was published"):
+            check_no_alias(os.listdir(folder) if folder.is_dir() else [], version, str(folder))
+    with disk(folder, "nothing was published"):
         durable.make_folders(folder)
         sweep(folder)
         with staging(folder) as place:
             copied = _copy(files, place, progress)
             looked_at.check_unchanged()
-            return _commit(folder, model_name, place, copied, version, above), False
+            return _commit(folder, model_name, place, copied, version, above, like), False
 
 
 def adopt(folder: Path, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
@@ -105,16 +94,15 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
         UsageError: no such version, or it is no complete SavedModel.
         TfsdeployError: it changed meanwhile, or the disk refuses.
     """
-    _check_number(version)
+    check_number(version)
     path = folder / str(version)
     existing = path / RECORD_FILE
-    with _disk(path, "nothing was adopted"):
+    with disk(path, "nothing was adopted"):
         if existing.is_file():
             return read(path, model_name, version), True
         info = inspect(path)
-        files = files_of(path)
-        looked_at = _Source(path, files, fingerprint(files))
-        record = _record(model_name, version, _hashed(files, progress), info.tensorflow)
+        looked_at = look_at(path)
+        record = new_record(model_name, version, _hashed(looked_at.files, progress), info.tensorflow)
         looked_at.check_unchanged()
         temporary = folder / f"{PREFIX}record-{uuid.uuid4().hex}"
         try:
@@ -130,17 +118,23 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
 
 
 def _commit(
-    folder: Path, model_name: str, place: Path, files: tuple[File, ...], version: int | None, above: int
+    folder: Path,
+    model_name: str,
+    place: Path,
+    files: tuple[File, ...],
+    version: int | None,
+    above: int,
+    like: Record | None,
 ) -> Record:
     """Give the staged version its record and its number."""
     tensorflow = inspect(place).tensorflow
     for _ in range(ATTEMPTS):
-        number = version or _next_version(folder, above)
-        record = _record(model_name, number, files, tensorflow)
+        number = version or next_number(os.listdir(folder), above, str(folder))
+        record = new_record(model_name, number, files, tensorflow, like)
         durable.write(place / RECORD_FILE, encode(record).encode())
         durable.sync_folders(place)
         if durable.rename_new(place, folder / str(number)):
-            with _disk(folder, f"version {number} is published, but may be lost if the machine stops now"):
+            with disk(folder, f"version {number} is published, but may be lost if the machine stops now"):
                 sync_folder(folder)
                 sync_folder(folder.parent)
             return record
@@ -171,13 +165,7 @@ def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> R
         raise Busy(
             "this number is taken by something that is no version", where=where, hint=f"look at {path} and remove it"
         ) from None
-    if there.digest == digest:
-        return there
-    raise Busy(
-        f"this number is taken: {there.by} published other bytes at {there.committed}",
-        where=where,
-        hint="versions never change; leave out --version to take the next number",
-    )
+    return same_or_busy(there, digest)
 
 
 def _copy(files: Mapping[str, Path], place: Path, progress: Progress) -> tuple[File, ...]:
@@ -194,52 +182,3 @@ def _copy(files: Mapping[str, Path], place: Path, progress: Progress) -> tuple[F
 def _hashed(files: Mapping[str, Path], progress: Progress) -> tuple[File, ...]:
     count = counter(progress, size_of(files))
     return tuple(sorted(File(name, *hash_file(path, count)) for name, path in files.items()))
-
-
-def _record(model_name: str, version: int, files: tuple[File, ...], tensorflow: str | None) -> Record:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(model_name, version, digest_of(files), files, now, f"{_user()}@{socket.gethostname()}", tensorflow)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run under a number that has no name.
-        return str(os.getuid())
-
-
-def _next_version(folder: Path, above: int) -> int:
-    numbers = (_as_a_number(name) for name in os.listdir(folder))
-    highest = max((number for number in numbers if number), default=0)
-    highest = max(highest, above)
-    if highest >= MAX_VERSION:
-        raise UsageError("the highest version number there is is taken", where=str(folder))
-    return highest + 1
-
-
-def _check_no_alias(folder: Path, version: int) -> None:
-    """Two names of one number: of ``7`` and ``007`` TF Serving serves either."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    for name in names:
-        if name != str(version) and _as_a_number(name) == version:
-            raise Busy(f"this number is taken: TF Serving reads the name {name!r} as {version}", where=str(folder))
-
-
-def _as_a_number(name: str) -> int | None:
-    """The version that TF Serving takes a name for: it accepts more spellings than `parse_version`."""
-    return int(name) if _NUMBER.match(name) else None
-
-
-def _check_number(version: int) -> None:
-    if not 1 <= version <= MAX_VERSION:
-        raise UsageError(f"{version} is no version number", hint=f"1 to {MAX_VERSION}")
-
-
-@contextmanager
-def _disk(place: Path, outcome: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = str(error.filename or place)
-        raise TfsdeployError(f"{error.strerror or error}; {outcome}", where=where) from error

@@ -125,11 +125,20 @@ def read(path: Path, model_name: str, version: int) -> Record:
     if not stat.S_ISREG(os.stat(file).st_mode):
         # A pipe or a device would be waited for, for ever.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-    record = decode(file.read_bytes(), str(file))
+    return decode_as(file.read_bytes(), model_name, version, str(file))
+
+
+def decode_as(text: str | bytes, model_name: str, version: int, where: str) -> Record:
+    """`decode`, and refuse the record of another version.
+
+    Raises:
+        InvalidRecord: nonsense, or it is that.
+    """
+    record = decode(text, where)
     if (record.model, record.version) != (model_name, version):
         raise InvalidRecord(
             f"it is the record of {record.model} {record.version}: the folder was copied or renamed",
-            where=str(file),
+            where=where,
             hint=f"remove it, then `tfsdeploy adopt {model_name} {version}` makes one",
         )
     return record

@@ -63,7 +63,7 @@ class SavedModelInfo:
     """What can be said of a SavedModel without loading it.
 
     Attributes:
-        path: its folder.
+        path: its folder, or its URL in an object store.
         bytes: of all files together.
         served: the graph that TF Serving loads unless a flag names other tags.
         others: its other graphs, such as one for training.
@@ -74,7 +74,7 @@ class SavedModelInfo:
         assets: names of its asset files.
     """
 
-    path: Path
+    path: str
     bytes: int
     served: Graph
     others: tuple[Graph, ...]
@@ -109,7 +109,7 @@ def _described(path: Path, message: SavedModel) -> SavedModelInfo:
     graph = next((g for g in message.meta_graphs if "serve" in g.meta_info_def.tags), message.meta_graphs[0])
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     return SavedModelInfo(
-        path=path,
+        path=str(path),
         bytes=sum(file.stat().st_size for name, file in files.items() if name != RECORD_FILE),
         served=_graph(graph),
         others=tuple(_graph(other) for other in message.meta_graphs if other is not graph),
@@ -195,7 +195,7 @@ def shape_words(shape: Shape) -> str:
 def to_plain(info: SavedModelInfo) -> dict[str, Any]:
     """The description as JSON values, as `inspect -o json` shows it and agents tell it."""
     return {
-        "path": str(info.path),
+        "path": info.path,
         "bytes": info.bytes,
         "tensorflow": info.tensorflow,
         "keras": info.keras,
@@ -215,7 +215,7 @@ def from_plain(plain: Mapping[str, Any]) -> SavedModelInfo:
     """
     try:
         return SavedModelInfo(
-            path=Path(plain["path"]),
+            path=str(plain["path"]),
             bytes=int(plain["bytes"]),
             served=_graph_from_plain(plain),
             others=tuple(_graph_from_plain(graph) for graph in plain["others"]),

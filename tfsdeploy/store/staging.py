@@ -82,6 +82,20 @@ def sweep(folder: Path) -> None:
                 shutil.rmtree(doomed, ignore_errors=True) if doomed.is_dir() else doomed.unlink()
 
 
+def remove(path: Path) -> None:
+    """Take a version out of everybody's sight at once, and then its files; `sweep` finishes what is interrupted.
+
+    Raises:
+        OSError: it cannot be moved or removed.
+    """
+    doomed = path.with_name(f"{_SWEPT}{uuid.uuid4().hex}")
+    try:
+        path.rename(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed)
+
+
 def owner(pid: int) -> Owner:
     """Who a process of this machine and PID namespace is."""
     machine = Path("/etc/machine-id")

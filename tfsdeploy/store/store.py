@@ -1,4 +1,4 @@
-"""A model store by its URL: the seam between the file system and the object stores that come later."""
+"""A model store by its URL: the seam between the file system and the object stores."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
 from tfsdeploy.store.record import Record, read
 from tfsdeploy.store.tree import Progress, silent
+
+if TYPE_CHECKING:
+    from tfsdeploy.store.notes import Notes
+    from tfsdeploy.store.savedmodel import SavedModelInfo
 
 
 class Store(Protocol):
     """Where models live, as ``MODEL/N/files``."""
 
     url: str
+
+    def check_there(self) -> None:
+        """Raise TfsdeployError if the store cannot be listed, or is not there."""
 
     def models(self) -> list[str]:
         """The names of the models that have a folder, sorted."""
@@ -29,16 +37,39 @@ class Store(Protocol):
     def uncommitted(self, model_name: str) -> list[int]:
         """The numbers of folders without a commit record, ascending."""
 
+    def newest(self, model_name: str) -> int | None:
+        """The highest committed version, without looking at the others; None if there is none."""
+
     def record(self, model_name: str, version: int) -> Record | None:
         """A version's commit record; None if there is none."""
 
+    def describe(self, model_name: str, version: int) -> SavedModelInfo:
+        """What a committed version's SavedModel says of itself; UsageError if it is no sound one."""
+
+    def verify(self, record: Record, progress: Progress = ...) -> None:
+        """Hash every file of a version; raises Damaged if it is not what its commit record says."""
+
     def publish(
-        self, model_name: str, source: Path, version: int | None, progress: Progress = ..., *, above: int = ...
+        self,
+        model_name: str,
+        source: Path,
+        version: int | None,
+        progress: Progress = ...,
+        *,
+        above: int = ...,
+        like: Record | None = ...,
     ) -> tuple[Record, bool]:
         """See `tfsdeploy.store.publish.publish`."""
 
     def adopt(self, model_name: str, version: int, progress: Progress = ...) -> tuple[Record, bool]:
         """See `tfsdeploy.store.publish.adopt`."""
+
+    @property
+    def notes(self) -> Notes:
+        """Its own notes."""
+
+    def discard(self, model_name: str, version: int) -> None:
+        """Remove a version, or what is left of one: out of everybody's sight first. Busy if somebody publishes it."""
 
 
 class FileStore:
@@ -51,6 +82,13 @@ class FileStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = root.as_uri()
+
+    def check_there(self) -> None:
+        """See `Store.check_there`."""
+        try:
+            next(self.root.iterdir(), None)
+        except OSError as error:
+            raise TfsdeployError("the store is away: its folder is not there", where=self.url) from error
 
     def models(self) -> list[str]:
         """See `Store.models`."""
@@ -65,7 +103,7 @@ class FileStore:
         return [n for n in self._numbers(model_name) if not self._committed(model_name, n)]
 
     def newest(self, model_name: str) -> int | None:
-        """The highest committed version, without looking at the others' records; None if there is none."""
+        """See `Store.newest`."""
         for number in reversed(self._numbers(model_name)):
             if self._committed(model_name, number):
                 return number
@@ -83,19 +121,61 @@ class FileStore:
                 f"the commit record cannot be read: {error.strerror}", where=str(path / RECORD_FILE)
             ) from error
 
+    def describe(self, model_name: str, version: int) -> SavedModelInfo:
+        """See `Store.describe`."""
+        from tfsdeploy.store.savedmodel import inspect
+
+        return inspect(self.version_path(model_name, version))
+
+    def verify(self, record: Record, progress: Progress = silent) -> None:
+        """See `Store.verify`."""
+        from tfsdeploy.store.verify import verify
+
+        path = self.version_path(record.model, record.version)
+        try:
+            verify(path, record, progress)
+        except OSError as error:
+            raise TfsdeployError(f"it cannot be read: {error.strerror}", where=str(error.filename or path)) from error
+
     def publish(
-        self, model_name: str, source: Path, version: int | None, progress: Progress = silent, *, above: int = 0
+        self,
+        model_name: str,
+        source: Path,
+        version: int | None,
+        progress: Progress = silent,
+        *,
+        above: int = 0,
+        like: Record | None = None,
     ) -> tuple[Record, bool]:
         """See `Store.publish`."""
         from tfsdeploy.store.publish import publish
 
-        return publish(self.model_path(model_name), model_name, source, version, progress, above=above)
+        return publish(self.model_path(model_name), model_name, source, version, progress, above=above, like=like)
 
     def adopt(self, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
         """See `Store.adopt`."""
         from tfsdeploy.store.publish import adopt
 
         return adopt(self.model_path(model_name), model_name, version, progress)
+
+    @property
+    def notes(self) -> Notes:
+        """See `Store.notes`."""
+        from tfsdeploy.store.notes import FileNotes
+
+        return FileNotes(self.root)
+
+    def discard(self, model_name: str, version: int) -> None:
+        """See `Store.discard`."""
+        from tfsdeploy.store.staging import remove
+
+        path = self.version_path(model_name, version)
+        try:
+            remove(path)
+        except OSError as error:
+            raise TfsdeployError(
+                f"it cannot be removed: {error.strerror}", where=str(error.filename or path)
+            ) from error
 
     def model_path(self, model_name: str) -> Path:
         """The folder of a model: what TF Serving calls its base path."""
@@ -122,15 +202,30 @@ class FileStore:
         return sorted(n for name in _entries(self.model_path(model_name)) if (n := parse_version(name)))
 
 
-def open_store(url: str, options: Mapping[str, object] | None = None) -> FileStore:
-    """The store behind a URL. Touches nothing yet.
+def open_store(url: str, options: Mapping[str, object] | None = None) -> Store:
+    """The store behind a URL. Touches neither disk nor network.
 
     Args:
-        url: ``file:///absolute/path``.
-        options: for the object stores that come later; a file system has none.
+        url: ``file:///absolute/path``, ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX`` or ``az://CONTAINER/PREFIX``.
+        options: for object stores: the fields of `tfsdeploy.fleet.model.StoreOptions` by name.
 
     Raises:
-        UsageError: a scheme that this version does not know.
+        UsageError: a URL that is none of those.
+        TfsdeployError: an option cannot be used, such as a CA file that is not there.
+    """
+    if not is_object_store(url):
+        return file_store(url)
+    from tfsdeploy.store.bucket import open_bucket
+    from tfsdeploy.store.objects import ObjectStore
+
+    return ObjectStore(open_bucket(url, options))
+
+
+def file_store(url: str) -> FileStore:
+    """The folder behind a ``file:///absolute/path``. Touches nothing yet.
+
+    Raises:
+        UsageError: it is no such URL.
     """
     try:
         parts = urlsplit(url)
@@ -138,7 +233,9 @@ def open_store(url: str, options: Mapping[str, object] | None = None) -> FileSto
         raise UsageError(f"this is no URL: {error}", where=url, hint="use file:///absolute/path") from error
     if parts.scheme != "file":
         raise UsageError(
-            f"stores of the kind {parts.scheme or url!r} are not there yet", where=url, hint="use file:///absolute/path"
+            f"{parts.scheme or url!r} is no store that can be used from here",
+            where=url,
+            hint="file:///absolute/path, s3://, gs:// or az://",
         )
     path = Path(unquote(parts.path))
     plain = not parts.query and not parts.fragment and "\0" not in str(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +27,7 @@ class Settings:
         replicas: how many replicas are wanted.
         min_available: how many of them a rollback's barrier needs.
         keep: how many versions beside the newest stay loaded.
+        owner: whose the shape is, in words, if not `up`'s; empty otherwise.
     """
 
     fleet: str
@@ -37,6 +38,7 @@ class Settings:
     replicas: int
     min_available: int
     keep: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,14 @@ class GatewayAddress:
     status: str
     rest: str
     grpc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended that ran beside the gateways: its exit code and what it printed."""
+
+    code: int
+    out: str
 
 
 class History(ReleaseStore, Protocol):
@@ -102,10 +112,10 @@ class Target(Protocol):
 
         Raises:
             Busy: somebody else does.
-            UsageError: the name belongs to another fleet file.
+            UsageError: the name belongs to another fleet file, or the shape to another tool.
         """
 
-    def prepare(self, fleet: Fleet) -> None:
+    def prepare(self, fleet: Fleet, report: Report) -> None:
         """Make the fleet's home and settings, so that a release can be written before the first replica starts."""
 
     def apply(self, fleet: Fleet, report: Report, *, timeout: float) -> None:
@@ -115,6 +125,15 @@ class Target(Protocol):
             fleet: what is wanted.
             report: hears of every step and what is waited for.
             timeout: seconds that one step may take.
+        """
+
+    def beside_gateways(self, args: Sequence[str], report: Report, *, seconds: float) -> Ran | None:
+        """Run ``tfsdeploy ARGS`` where the gateways are; None if this machine is as near to them as any.
+
+        Args:
+            args: of the command line; ``{rest}`` and ``{grpc}`` in them become the gateways' addresses.
+            report: hears what is waited for.
+            seconds: how long the command takes once it runs.
         """
 
     def logs(self, names: tuple[str, ...], *, follow: bool, tail: int) -> Iterator[str]:

@@ -176,7 +176,7 @@ class _Kind:
     def replacements(self) -> list[Step]:
         """What has another shape."""
         return [
-            Replace(self._wanted.kind, *self._next(), unit.name, _difference(unit.shape, self._wanted.shape))
+            Replace(self._wanted.kind, *self._next(), unit.name, difference(unit.shape, self._wanted.shape))
             for unit in sorted(self._staying, key=lambda unit: unit.ordinal)
             if unit.digest != self._wanted.digest
         ]
@@ -195,7 +195,7 @@ class _Kind:
         return f"{count} {self._wanted.kind}{'' if count == 1 else 's'}"
 
 
-def _difference(before: Sequence[str], after: Sequence[str]) -> str:
+def difference(before: Sequence[str], after: Sequence[str]) -> str:
     """What changed between two shapes, in words."""
     gone = [f"-{item}" for item in before if item not in after]
     come = [f"+{item}" for item in after if item not in before]

@@ -97,6 +97,10 @@ class Replica:
         if self._server is not None:
             self._loop.run(publish(self._server))
 
+    def hide(self) -> None:
+        """Answer on, and be found no more."""
+        (self._folder / "endpoint.json").unlink()
+
     def fall_silent(self) -> None:
         """Close the port."""
         if self._server is not None:
@@ -213,11 +217,11 @@ class Fleet:
         """The replicas that answer."""
         return {self.answer()["name"] for _ in range(count)}
 
-    def answer(self, path: str = "/v1/models/m:predict") -> dict[str, Any]:
-        """One answer through the gateway."""
-        connection = HTTPConnection("127.0.0.1", self.shape.rest_port, timeout=5)
+    def answer(self, path: str = "/v1/models/m:predict", sleep: float = 0) -> dict[str, Any]:
+        """One answer through the gateway, for which the replica takes ``sleep`` seconds."""
+        connection = HTTPConnection("127.0.0.1", self.shape.rest_port, timeout=sleep + 5)
         try:
-            connection.request("POST", path, body=b"{}")
+            connection.request("POST", path, body=b"{}", headers={"x-sleep": str(sleep)})
             answer = connection.getresponse()
             return {"status": answer.status, **json.loads(answer.read())}
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tests.agent.gateway.fleet import GATEWAY, Fleet
@@ -14,6 +15,8 @@ from tfsdeploy.agent.status import GONE
 from tfsdeploy.fleet.pins import Pin, Pins
 from tfsdeploy.protocol.agents import encode, etag
 from tfsdeploy.release.model import ModelRelease, Rollout
+
+ACTIVE = b'envoy_http_downstream_rq_active{envoy_http_conn_manager_prefix="rest"} 1\n'
 
 ONE = ModelRelease({7: None}, {7: 100}, main=7)
 BOTH = replace(ONE, versions={7: None, 8: None})
@@ -258,6 +261,20 @@ def test_leaving_lets_the_last_requests_end(shop: Fleet) -> None:
     assert [one.acknowledged[GATEWAY] for one in shop.replicas] == [GONE, GONE]
 
 
+def test_a_replica_that_is_found_no_more_is_told_too(shop: Fleet) -> None:
+    """All of a fleet may be deleted at once, and in any order: nobody is to wait for a gateway that has left."""
+    serving(shop, 7)
+    shop.release(m=ONE)
+    shop.start()
+    shop.replicas[0].hide()
+    wait("only b answers", lambda: shop.names() == {"b"})
+    assert shop.replicas[0].acknowledged[GATEWAY] != GONE
+    assert shop.agent is not None
+    shop.agent.send_signal(signal.SIGTERM)
+    assert shop.agent.wait(15) == 0
+    assert [one.acknowledged[GATEWAY] for one in shop.replicas] == [GONE, GONE]
+
+
 def test_leaves_and_comes_back_as_a_file_asks(shop: Fleet) -> None:
     """A container's preStop hook; what replicas said meanwhile is heard before clients come again."""
     serving(shop, 7, 8)
@@ -284,6 +301,20 @@ def test_leaves_and_comes_back_as_a_file_asks(shop: Fleet) -> None:
     shop.until_effective(moved.generation, {8: 100})
     shop.agent.send_signal(signal.SIGTERM)
     assert shop.agent.wait(15) == 0
+
+
+def test_leaving_waits_for_the_longest_of_the_last_requests(shop: Fleet) -> None:
+    serving(shop, 7, 8)
+    shop.release(m=BOTH)
+    shop.start()
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(shop.answer, sleep=8)
+        wait("the request on its way", lambda: ACTIVE in shop.ask("/metrics")[1])
+        (shop.folder / "leave").touch()
+        wait("the word that Envoy may end", (shop.folder / "left").exists)
+        assert shop.envoy is not None
+        shop.envoy.terminate()
+        assert slow.result()["status"] == 200
 
 
 def test_a_disk_that_refuses_is_tried_again(shop: Fleet) -> None:

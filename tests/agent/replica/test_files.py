@@ -16,6 +16,7 @@ from tfsdeploy.agent.replica import files as looked
 from tfsdeploy.agent.replica.decide import Files
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.memory import Key
+from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import Progress
@@ -47,7 +48,7 @@ def look(
     """Run a test on what looks at a store."""
 
     async def run() -> None:
-        files = VersionFiles(store, VerifiedCache(store.root.with_name("verified.json")), changed, lambda seconds: None)
+        files = VersionFiles(store, VerifiedCache(store.root.with_name("verified.json")), changed, Metrics())
         try:
             await test(files)
         finally:
@@ -57,7 +58,7 @@ def look(
 
 
 def known(found: Files) -> bool:
-    return found.state not in ("unknown", "verifying")
+    return found.state not in ("unknown", "fetching", "verifying")
 
 
 def test_true_bytes_are_present_with_their_digest(store: FileStore) -> None:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.render.kubernetes.goldens import NAMES, fleet_file
 from tfsdeploy.fleet.load import load_fleet
 from tfsdeploy.gateway.shape import envoy_command
+from tfsdeploy.render import quantities
+from tfsdeploy.render.images import full_image
 from tfsdeploy.render.kubernetes import containers
-from tfsdeploy.render.kubernetes.images import full_image
 
 SAYS_READY = "import time; print('ready', flush=True); time.sleep(60)"
 DRAINS = (
@@ -54,12 +56,15 @@ def test_envoy_is_told_the_same_as_on_this_machine() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_agents_know_every_flag_that_they_are_given(name: str) -> None:
     from tfsdeploy.cli.agent import command
+    from tfsdeploy.cli.main import cli
 
+    # Click remembers what --help is called in the first context that a command gets.
+    parent = click.Context(cli, **cli.context_settings)
     fleet = load_fleet(fleet_file(name))
     for args in (containers.replica_agent(fleet), containers.gateway_agent(fleet), containers.pins_job(fleet)):
         agent = command.get_command(None, args[1])  # type: ignore[arg-type]
         assert agent is not None
-        agent.make_context("agent", [arg.replace("$(POD_IP)", "10.0.0.1") for arg in args[2:]])
+        agent.make_context("agent", [arg.replace("$(POD_IP)", "10.0.0.1") for arg in args[2:]], parent)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +85,12 @@ def test_images_come_from_the_registry_unless_they_name_one(image: str, registry
 
 @pytest.mark.parametrize(("cpu", "cores"), [("2", 2.0), ("500m", 0.5), ("1.5", 1.5)])
 def test_cores(cpu: str, cores: float) -> None:
-    assert containers.cores_of(cpu) == cores
+    assert quantities.cores_of(cpu) == cores
 
 
 @pytest.mark.parametrize(("memory", "bytes_"), [("1Gi", 2**30), ("512Mi", 2**29), ("1.5G", 1.5e9), ("1048576", 2**20)])
 def test_bytes(memory: str, bytes_: float) -> None:
-    assert containers.bytes_of(memory) == bytes_
+    assert quantities.bytes_of(memory) == bytes_
 
 
 def test_waiting_to_leave_needs_only_a_shell(tmp_path: Path) -> None:

@@ -27,16 +27,17 @@ def test_rendered_as_reviewed(name: str) -> None:
 
 
 def test_equal_bytes_whatever_is_around(tmp_path: Path) -> None:
-    outputs = {_streamed(folder, seed, locale) for folder, seed, locale in (
-        (tmp_path, "0", "C"), (tmp_path, "1", "C.UTF-8"), (HERE, "4242", "POSIX"),
+    outputs = {_streamed(folder, seed, locale, encoding) for folder, seed, locale, encoding in (
+        (tmp_path, "0", "C", "latin-1"), (tmp_path, "1", "C.UTF-8", "utf-8"), (HERE, "4242", "POSIX", "ascii"),
     )}  # fmt: skip
     assert len(outputs) == 1
     assert str(HERE).encode() not in outputs.pop()
 
 
-def _streamed(folder: Path, seed: str, locale: str) -> bytes:
+def _streamed(folder: Path, seed: str, locale: str, encoding: str) -> bytes:
     surroundings = os.environ | {
-        "PYTHONPATH": str(HERE), "PYTHONHASHSEED": seed, "LC_ALL": locale, "PYTHONUTF8": "0", "TZ": f"X{seed[0]}",
+        "PYTHONPATH": str(HERE), "PYTHONHASHSEED": seed, "LC_ALL": locale, "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": encoding, "TZ": f"X{seed[0]}",
     }  # fmt: skip
     files = [os.path.relpath(fleet_file(name), folder) for name in NAMES]
     argv = [sys.executable, "-c", DUMP, "render", "-t", "kubernetes", "-o", "-", *files]

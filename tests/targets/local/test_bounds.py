@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from tfsdeploy.cli import agent_gateway, agent_replica
+from tfsdeploy.cli.main import cli
 from tfsdeploy.fleet.grammar import GATEWAY, SERVING
 from tfsdeploy.fleet.kinds import Integer, Number, Section
 from tfsdeploy.fleet.load import parse_fleet
@@ -48,9 +50,11 @@ def spelled(path: tuple[str, ...], text: str) -> str:
 def test_every_bound_is_taken(path: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     head = "apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: file:///models\nmodels: {m: {}}\n"
     fleet = parse_fleet(f"{head}{spelled(path, text)}\n", "/fleet.yaml")
+    # Click remembers what --help is called in the first context that a command gets.
+    parent = click.Context(cli, **cli.context_settings)
     agent, server = processes(fleet, "replica", PLACE)
-    agent_replica.command.make_context("replica", list(agent.argv[agent.argv.index("replica") + 1 :]))
+    agent_replica.command.make_context("replica", list(agent.argv[agent.argv.index("replica") + 1 :]), parent)
     parse(server.argv[server.argv.index("tfsdeploy.server.main") + 1 :])
     assert "unknown argument" not in capsys.readouterr().err
     agent, _ = processes(fleet, "gateway", PLACE)
-    agent_gateway.command.make_context("gateway", list(agent.argv[agent.argv.index("gateway") + 1 :]))
+    agent_gateway.command.make_context("gateway", list(agent.argv[agent.argv.index("gateway") + 1 :]), parent)

@@ -37,7 +37,7 @@ def fleet_of(name: str = "shop", file: str = "fleet.yaml", **parts: Any) -> Flee
 
 
 def test_a_name_belongs_to_one_file(tmp_path: Path) -> None:
-    LocalTarget("shop", tmp_path).prepare(fleet_of(file="/a/fleet.yaml"))
+    LocalTarget("shop", tmp_path).prepare(fleet_of(file="/a/fleet.yaml"), Silent())
     other = LocalTarget("shop", tmp_path)
     with pytest.raises(UsageError, match=r"belongs to another file: /a/fleet\.yaml"), other.exclusive(fleet_of()):
         pass
@@ -50,7 +50,7 @@ def test_a_second_up_of_one_fleet_is_refused_while_the_first_is_at_work(tmp_path
     fleet = fleet_of()
     first, second = LocalTarget("shop", tmp_path), LocalTarget("shop", tmp_path)
     with first.exclusive(fleet):
-        first.prepare(fleet)
+        first.prepare(fleet, Silent())
         with pytest.raises(Busy, match="is being changed by process"), second.exclusive(fleet):
             pass
         with pytest.raises(Busy):
@@ -66,25 +66,25 @@ def test_a_busy_gateway_port_is_refused_and_nothing_is_left(tmp_path: Path) -> N
         target = LocalTarget("shop", tmp_path / "home")
         in_use = rf"port {port} of 127\.0\.0\.1 is in use by \S+ \(process \d+\)"
         with pytest.raises(TfsdeployError, match=in_use) as busy, target.exclusive(fleet):
-            target.prepare(fleet)
+            target.prepare(fleet, Silent())
     assert busy.value.where == "gateway.rest"
     assert not (tmp_path / "home").exists()
 
 
 def test_a_port_of_another_fleet_is_refused_although_nobody_listens(tmp_path: Path) -> None:
     one = fleet_of("one")
-    LocalTarget("one", tmp_path).prepare(one)
+    LocalTarget("one", tmp_path).prepare(one, Silent())
     folder = FleetFolder(tmp_path, "one")
     Places(folder, one).make("gateway", "one-gateway-1", 1)
     (address,) = folder.gateways()
     port = int(address.rest.rpartition(":")[2])
     with pytest.raises(TfsdeployError, match=f"port {port} belongs to fleet one"):
-        LocalTarget("two", tmp_path).prepare(fleet_of("two", gateway={"rest": port, "grpc": 0}))
+        LocalTarget("two", tmp_path).prepare(fleet_of("two", gateway={"rest": port, "grpc": 0}), Silent())
 
 
 def test_chosen_gateway_ports_stay_and_units_get_ports_of_their_own(tmp_path: Path) -> None:
     fleet = fleet_of()
-    LocalTarget("shop", tmp_path).prepare(fleet)
+    LocalTarget("shop", tmp_path).prepare(fleet, Silent())
     folder = FleetFolder(tmp_path, "shop")
     places = Places(folder, fleet)
     chosen = folder.numbers("ports")
@@ -101,7 +101,7 @@ def test_chosen_gateway_ports_stay_and_units_get_ports_of_their_own(tmp_path: Pa
 
 def test_a_unit_whose_ports_others_took_over_a_reboot_is_forgotten(tmp_path: Path) -> None:
     fleet = fleet_of(serving={"replicas": 2})
-    LocalTarget("shop", tmp_path).prepare(fleet)
+    LocalTarget("shop", tmp_path).prepare(fleet, Silent())
     folder = FleetFolder(tmp_path, "shop")
     places = Places(folder, fleet)
     places.make("replica", "shop-serving-1", 1)
@@ -141,7 +141,7 @@ def _with_floor(change: dict[str, Any]) -> dict[str, Any]:
 
 def test_batching_is_written_for_the_server(tmp_path: Path) -> None:
     fleet = fleet_of(serving={"batching": {"maxBatchSize": 32, "batchTimeoutMicros": 1000}})
-    LocalTarget("shop", tmp_path).prepare(fleet)
+    LocalTarget("shop", tmp_path).prepare(fleet, Silent())
     folder = FleetFolder(tmp_path, "shop")
     Places(folder, fleet).make("replica", "shop-serving-1", 1)
     file = folder.unit("replica", "shop-serving-1") / "batching.config"
@@ -171,7 +171,7 @@ def test_home_folder(variables: dict[str, str], expected: str) -> None:
 def test_pins_come_back_as_they_were_handed_over(tmp_path: Path) -> None:
     target = LocalTarget("shop", tmp_path)
     assert target.pins() is None
-    target.prepare(fleet_of())
+    target.prepare(fleet_of(), Silent())
     pins = Pins({"m": Pin(3, None, {"stable": 3})})
     target.write_pins(pins)
     assert target.pins() == pins
@@ -180,7 +180,7 @@ def test_pins_come_back_as_they_were_handed_over(tmp_path: Path) -> None:
 def test_removing_ends_what_is_left_of_a_fleet_whose_supervisor_is_dead(bench: Bench) -> None:
     home = bench.folder.parent / "home"
     target = LocalTarget("shop", home)
-    target.prepare(fleet_of())
+    target.prepare(fleet_of(), Silent())
     bench.folder = target.folder
     bench.unit(bench.process("agent", "import time; time.sleep(600)"))
     bench.start()
@@ -197,7 +197,7 @@ def test_removing_ends_what_is_left_of_a_fleet_whose_supervisor_is_dead(bench: B
 def test_logs_of_what_is_there_and_of_what_is_named(tmp_path: Path) -> None:
     fleet = fleet_of()
     target = LocalTarget("shop", tmp_path)
-    target.prepare(fleet)
+    target.prepare(fleet, Silent())
     Places(FleetFolder(tmp_path, "shop"), fleet).make("replica", "shop-serving-2", 2)
     for name in ("shop-serving-1.agent", "shop-serving-2.agent", "shop-serving-2.server"):
         (target.folder / "logs" / f"{name}.log").write_text(f"first of {name}\nlast of {name}\n")

@@ -160,7 +160,8 @@ class GatewayAgent:
         self._presence = Presence.LEAVING
         self._publish()
         # What is decided meanwhile still reaches Envoy: its last requests go to replicas that are there.
-        await wind_down(self._admin, self._settings.shape.drain_seconds)
+        shape = self._settings.shape
+        await wind_down(self._admin, shape.drain_seconds, shape.timeout_seconds)
         self._presence = Presence.OUT
         await self._replicas.farewell()
 

@@ -12,20 +12,18 @@ from tfsdeploy.gateway.admin import DRAIN, DRAINING, drained
 
 log = logging.getLogger(__name__)
 
-LAST_REQUESTS_SECONDS = 5.0
-"""How long requests in flight are waited for after the listeners have closed."""
-
 LOOK_SECONDS = 0.05
 
 
-async def wind_down(admin: Admin, drain_seconds: float) -> None:
+async def wind_down(admin: Admin, drain_seconds: float, longest_seconds: float) -> None:
     """Fail health checks, wind connections down, and wait until Envoy can be ended.
 
     Args:
         admin: asks Envoy; if it does not run there is nothing to wait for.
         drain_seconds: how long connections are wound down before the listeners close.
+        longest_seconds: how long a request may take that came last.
     """
-    end = time.monotonic() + max(1, math.ceil(drain_seconds)) + LAST_REQUESTS_SECONDS
+    end = time.monotonic() + max(1, math.ceil(drain_seconds)) + longest_seconds
     try:
         for path in DRAIN:
             await admin.post(path)

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import ClientSession
@@ -13,7 +14,7 @@ from aiohttp import ClientSession
 from tfsdeploy.agent.follow import AwakeClock, Follower
 from tfsdeploy.agent.sources import ReplicaSource
 from tfsdeploy.agent.status import GONE
-from tfsdeploy.protocol.agents import ReplicaStatus, decode_replica
+from tfsdeploy.protocol.agents import LEASE_SECONDS, ReplicaStatus, decode_replica
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Replicas:
         self._changed = changed
         self._clock = AwakeClock()
         self._followed: dict[str, _Followed] = {}
+        self._unseen: dict[str, tuple[float, Follower]] = {}
         self._found: Mapping[str, str] = {}
         self._gone = False
 
@@ -80,7 +82,9 @@ class Replicas:
         leaving, self._followed = self._followed, {}
         for one in leaving.values():
             one.task.cancel()
-        await asyncio.gather(*(one.follower.farewell(GONE) for one in leaving.values()))
+        unseen, self._unseen = self._waiting(), {}
+        followers = (*(one.follower for one in leaving.values()), *(follower for _, follower in unseen.values()))
+        await asyncio.gather(*(follower.farewell(GONE) for follower in followers))
 
     def resume(self) -> None:
         """Follow them all again after a farewell; what they say, they have to say anew."""
@@ -92,6 +96,7 @@ class Replicas:
             self._forget(name)
         for name, url in found.items():
             if name not in self._followed:
+                self._unseen.pop(name, None)
                 self._followed[name] = self._start(name, url)
 
     def _start(self, name: str, url: str) -> _Followed:
@@ -99,7 +104,15 @@ class Replicas:
         return _Followed(name, url, follower, asyncio.create_task(follower.run(), name=f"follow {name}"))
 
     def _forget(self, name: str) -> None:
-        self._followed.pop(name).task.cancel()
+        one = self._followed.pop(name)
+        one.task.cancel()
+        # What it was found by may end before it does, as when all of a fleet is deleted at once.
+        self._unseen = {**self._waiting(), name: (time.monotonic(), one.follower)}
+
+    def _waiting(self) -> dict[str, tuple[float, Follower]]:
+        """Replicas that are found no more, and may still wait for this gateway."""
+        oldest = time.monotonic() - LEASE_SECONDS
+        return {name: (since, follower) for name, (since, follower) in self._unseen.items() if since > oldest}
 
 
 class _Followed:

@@ -21,6 +21,7 @@ SECONDS = 10.0
 """How long the API server may take for an answer."""
 
 _HINTS = {403: "give the agent's Role this verb, as the rendered one has it", 401: "mount a fresh token"}
+_DELETED = "somebody deleted it, and agents may only change it: any `tfsdeploy promote` or `rollback` makes it anew"
 _AWAY = (429, 500, 502, 503, 504)
 
 
@@ -91,4 +92,5 @@ class AccountConfigMaps:
         if code < 300 or code in allowed:
             return code, body
         kind = Away if code in _AWAY else TfsdeployError
-        raise kind(f"the API server refuses with {code}: {said(body)}", where=where, hint=_HINTS.get(code, ""))
+        hint = _DELETED if (method, code) == ("POST", 403) else _HINTS.get(code, "")
+        raise kind(f"the API server refuses with {code}: {said(body)}", where=where, hint=hint)

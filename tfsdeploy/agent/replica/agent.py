@@ -8,8 +8,10 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfsdeploy.agent.handshake import Handshake
+from tfsdeploy.agent.replica.announce import announce, retract
 from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, lost, recovered
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.folder import Folder
@@ -24,6 +26,9 @@ from tfsdeploy.protocol.agents import LEASE_SECONDS, ReplicaStatus, State, encod
 from tfsdeploy.release.model import InvalidRelease, Release
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.verify import VerifiedCache
+
+if TYPE_CHECKING:
+    from tfsdeploy.store.fetch import Fetcher
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +62,7 @@ class Settings:
         rest: the same as gateways reach it.
         grpc: the gRPC API as gateways reach it.
         listen: ``host:port`` of the status server.
+        announce: the folder in which gateways look for replicas, if it is the agent that says where it is.
         drain_seconds: how long requests in flight may take after the last gateway has acknowledged.
         lease_seconds: how long a gateway that polled is waited for.
     """
@@ -68,6 +74,7 @@ class Settings:
     rest: str
     grpc: str
     listen: str
+    announce: Path | None = None
     drain_seconds: float = 1.0
     lease_seconds: float = LEASE_SECONDS
 
@@ -78,17 +85,27 @@ class ReplicaAgent:
     Args:
         settings: what it is told.
         releases: what is wanted.
-        store: where the models are.
+        store: the folder that the model server reads.
         cache: what was verified on this machine already.
+        fetcher: brings versions into that folder; None if it is the store itself.
     """
 
-    def __init__(self, settings: Settings, releases: ReleaseSource, store: FileStore, cache: VerifiedCache) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        releases: ReleaseSource,
+        store: FileStore,
+        cache: VerifiedCache,
+        fetcher: Fetcher | None = None,
+    ) -> None:
         self._settings = settings
         self._releases = releases
         self._folder = Folder(settings.folder, store)
         self._metrics = Metrics()
         self._wake = asyncio.Event()
-        self._files = VersionFiles(store, cache, self._wake.set, self._metrics.verify_seconds.observe)
+        self._files = VersionFiles(store, cache, self._wake.set, self._metrics, fetcher)
+        if fetcher is not None:
+            fetcher.fetched = self._metrics.fetched
         self._server = ModelServer(settings.server_rest)
         self._status = StatusServer(
             settings.listen,
@@ -96,7 +113,7 @@ class ReplicaAgent:
             ready=self._ready,
             metrics=self._metrics.page,
             on_poll=self._heard,
-            pages=StoredPages(store).routes(),
+            pages=StoredPages(store if fetcher is None else fetcher.store).routes(),
         )
         self._handshake = Handshake(settings.folder, self._wake.set)
         self._release: Release | None = None
@@ -138,6 +155,8 @@ class ReplicaAgent:
         finally:
             for task in tasks:
                 task.cancel()
+            if self._settings.announce is not None:
+                retract(self._settings.announce, self._settings.name)
             self._files.close()
             await self._status.close()
             await self._server.close()
@@ -149,6 +168,8 @@ class ReplicaAgent:
                 # Not before it is known what is true: an agent that restarts never shows an emptier state.
                 await self._status.start()
                 listening = True
+                if self._settings.announce is not None:
+                    announce(self._settings.announce, self._settings.name, self._settings.listen)
             if self._handshake.asked and self._is_out(listening):
                 self._handshake.left()
             await self._rest()
@@ -178,6 +199,7 @@ class ReplicaAgent:
         if self._rows is None and self._server.connected:
             return False  # a server that runs and says nothing yet keeps its configuration
         release = self._release  # looking took time: there may be a newer one
+        self._files.hold(self._wanted, self._memory.listed, self._memory.departing)
         self._files.want(self._wanted)
         if not self._folder.configured and self._rows is None and not self._files.complete():
             return False  # what a server starts with is looked at first
@@ -247,9 +269,7 @@ class ReplicaAgent:
             for key in self._memory.stale
         }
         files = self._files.known()
-        self._reloaded = {
-            key for key in self._reloaded if key in files and files[key].state in ("unknown", "verifying", "bad")
-        }
+        self._reloaded = {key for key in self._reloaded if key in files and files[key].state not in ("present", "away")}
         patience = START_SECONDS + sum(found.total for found in files.values()) / START_BYTES_PER_SECOND
         drained = self._uses.drained()
         return Moment(
@@ -271,8 +291,8 @@ class ReplicaAgent:
             generation=release.generation,
             ready=self._ready(),
             leaving=self._leaving,
-            rest=settings.rest,
-            grpc=settings.grpc,
+            rest=self._server.located(settings.rest),
+            grpc=self._server.located(settings.grpc),
             models=decision.models,
         )
         leaving: list[object] = [

@@ -33,12 +33,12 @@ class Files:
     Attributes:
         state: ``away``: the store does not answer; ``bad``: not what the release or the commit record says.
         error: what is wrong; empty unless bad or away.
-        done: bytes verified.
+        done: bytes fetched or verified.
         total: bytes in all; 0 where that is not known.
         digest: of the bytes that are present.
     """
 
-    state: Literal["unknown", "verifying", "present", "bad", "away"]
+    state: Literal["unknown", "fetching", "verifying", "present", "bad", "away"]
     error: str = ""
     done: int = 0
     total: int = 0
@@ -286,6 +286,8 @@ def _status(now: Moment, key: Key) -> VersionStatus:
         return VersionStatus(State.FAILED, files.error)
     if key in memory.listed:
         return VersionStatus(State.LOADING)
+    if files.state == "fetching":
+        return VersionStatus(State.FETCHING, done=files.done, total=files.total)
     if files.state == "verifying":
         return VersionStatus(State.VERIFYING, done=files.done, total=files.total)
     return VersionStatus(State.PENDING)

@@ -1,19 +1,27 @@
-"""The files of the versions that are wanted: looked up in the store, verified once, in a thread."""
+"""The files of the versions that are wanted: fetched if they are elsewhere, verified once, in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from tfsdeploy.agent.replica.decide import UNKNOWN, Files
 from tfsdeploy.agent.replica.memory import Key
+from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.store.answers import StoreAway
 from tfsdeploy.store.store import FileStore
+from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged, VerifiedCache
+
+if TYPE_CHECKING:
+    from tfsdeploy.store.fetch import Fetcher
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +32,9 @@ PROGRESS_SECONDS = 0.25
 
 HUNG_SECONDS = 30.0
 """A look that gets no further for so long waits for storage that hangs; the next version's turn comes."""
+
+
+_LOOKING = ("unknown", "fetching", "verifying")
 
 
 class _Stopped(Exception):
@@ -47,7 +58,8 @@ class VersionFiles:
         store: where the models are.
         cache: what was verified on this machine already.
         changed: called, in the loop's thread, whenever something new is known.
-        verified: hears how many seconds a version took that turned out well.
+        metrics: hears how long versions took.
+        fetcher: brings versions into the store; None if they are there by themselves.
     """
 
     def __init__(
@@ -55,12 +67,15 @@ class VersionFiles:
         store: FileStore,
         cache: VerifiedCache,
         changed: Callable[[], None],
-        verified: Callable[[float], None],
+        metrics: Metrics,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._store = store
         self._cache = cache
         self._changed = changed
-        self._verified = verified
+        self._metrics = metrics
+        self._fetcher = fetcher
+        self._in_use: set[Key] = set()
         self._looked: dict[Key, _Looked] = {}
         self._task: asyncio.Task[None] | None = None
         self._at: Key | None = None
@@ -74,7 +89,7 @@ class VersionFiles:
 
     def complete(self) -> bool:
         """Whether every wanted version was looked at."""
-        return all(looked.files.state not in ("unknown", "verifying") for looked in self._looked.values())
+        return all(looked.files.state not in _LOOKING for looked in self._looked.values())
 
     def want(self, wanted: Mapping[Key, str | None]) -> None:
         """Look at what is new, again at what was wrong, and forget the rest; one version at a time."""
@@ -98,13 +113,23 @@ class VersionFiles:
             self._at, self._progressed = key, time.monotonic()
             self._task = asyncio.create_task(self._look(key, self._looked[key]))
 
+    def hold(self, *in_use: Iterable[Key]) -> None:
+        """Say which versions the model server has or is to have: what is in use is not removed from this machine."""
+        if self._fetcher is None:
+            return
+        versions = set().union(*in_use)
+        if versions != self._in_use:
+            self._fetcher.hold(versions)
+            self._in_use = versions
+
     def look_again(self) -> None:
         """Look anew at everything; until that is done nothing is known."""
         self._looked = {key: _Looked(looked.digest, UNKNOWN) for key, looked in self._looked.items()}
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop looking, and let go of what is in use."""
         self._closed.set()
+        self.hold()
         for task in (self._task, *self._hung):
             if task is not None:
                 task.cancel()
@@ -127,7 +152,9 @@ class VersionFiles:
         if found.state == "present":
             looked.again, looked.tries = float("inf"), 0
         else:
-            looked.again = time.monotonic() + RETRY_SECONDS[min(looked.tries, len(RETRY_SECONDS) - 1)]
+            # Of a hundred replicas that lost the same store, not all are to come back at the same moment.
+            pause = RETRY_SECONDS[min(looked.tries, len(RETRY_SECONDS) - 1)] * random.uniform(0.5, 1)
+            looked.again = time.monotonic() + pause
             looked.tries += 1
         self._changed()
 
@@ -135,7 +162,7 @@ class VersionFiles:
         """A daemon of its own: storage that hangs must not keep the agent from ending."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[Files] = loop.create_future()
-        tell = self._teller(key, looked, loop)
+        fetching, verifying = (self._teller(key, looked, loop, state) for state in ("fetching", "verifying"))
 
         def settle(files: Files | None, error: BaseException | None) -> None:
             if found.done():
@@ -148,7 +175,7 @@ class VersionFiles:
         def work() -> None:
             files, error = None, None
             try:
-                files = self._files(key, looked.digest, tell)
+                files = self._files(key, looked.digest, fetching, verifying)
             except _Stopped:
                 files = UNKNOWN
             except BaseException as raised:  # handed on to whoever waits
@@ -159,10 +186,12 @@ class VersionFiles:
         threading.Thread(target=work, name=f"verify {key[0]}/{key[1]}", daemon=True).start()
         return found
 
-    def _files(self, key: Key, digest: str | None, tell: Callable[[int, int], None]) -> Files:
+    def _files(self, key: Key, digest: str | None, fetching: Progress, verifying: Progress) -> Files:
         name = f"{key[0]}/{key[1]}"
         path = self._store.version_path(*key)
         try:
+            if self._fetcher is not None and (brought := self._fetcher.bring(*key, digest, fetching)) is not None:
+                self._cache.trust(path, brought)
             if not self._store.root.is_dir():
                 return Files("away", f"{name}: the store {self._store.root} is not there")
             record = self._store.record(*key)
@@ -172,11 +201,13 @@ class VersionFiles:
             if digest is not None and record.digest != digest:
                 return Files("bad", f"{name}: the store holds {record.digest}, the release names {digest}")
             began = time.monotonic()
-            self._cache.verify(path, record, tell)
-            self._verified(time.monotonic() - began)
+            self._cache.verify(path, record, verifying)
+            self._metrics.verify_seconds.observe(time.monotonic() - began)
             return Files("present", total=record.bytes, digest=record.digest)
         except Damaged as damage:
             return Files("bad", damage.message)
+        except StoreAway as error:
+            return Files("away", str(error))
         except TfsdeployError as error:
             away = isinstance(error.__cause__, OSError)
             return Files("away" if away else "bad", f"{name}: {error.message}")
@@ -186,7 +217,9 @@ class VersionFiles:
             # Such as a thousand folders in one another: one version must not take the others' agent away.
             return Files("bad", f"{name}: {error}")
 
-    def _teller(self, key: Key, looked: _Looked, loop: asyncio.AbstractEventLoop) -> Callable[[int, int], None]:
+    def _teller(
+        self, key: Key, looked: _Looked, loop: asyncio.AbstractEventLoop, state: Literal["fetching", "verifying"]
+    ) -> Progress:
         told = 0.0
 
         def tell(done: int, total: int) -> None:
@@ -196,11 +229,11 @@ class VersionFiles:
                 raise _Stopped
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
-                loop.call_soon_threadsafe(self._tell, looked, Files("verifying", done=done, total=total))
+                loop.call_soon_threadsafe(self._tell, looked, Files(state, done=done, total=total))
 
         return tell
 
     def _tell(self, looked: _Looked, files: Files) -> None:
-        if looked.files.state in ("unknown", "verifying"):
+        if looked.files.state in _LOOKING:
             looked.files = files
             self._changed()

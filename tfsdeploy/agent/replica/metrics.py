@@ -48,8 +48,15 @@ class Metrics:
         self._up = self._gauge("server_up", "Whether the model server answers.")
         self._load_seconds = self._histogram("load_seconds", "From a version's listing until it is AVAILABLE.")
         self.verify_seconds = self._histogram("verify_seconds", "What the verification of a version took.")
+        self._fetch_seconds = self._histogram("fetch_seconds", "What fetching a version from the object store took.")
+        self._fetched_bytes = self._counter("fetched_bytes", "What was fetched from the object store.")
         self.deaths = self._counter("server_deaths", "Times that the model server ended.")
         self.invalid_releases = self._counter("invalid_releases", "Release documents that could not be followed.")
+
+    def fetched(self, size: int, seconds: float) -> None:
+        """Take note of a version that was fetched."""
+        self._fetched_bytes.inc(size)
+        self._fetch_seconds.observe(seconds)
 
     def tell(self, generation: int, up: bool, decision: Decision) -> None:
         """The figures of a moment."""

@@ -26,7 +26,7 @@ class NoAnswer(Exception):
 
 
 class ModelServer:
-    """One model server on this machine.
+    """One model server, on this machine or on the next one.
 
     Args:
         rest: its ``host:port``.
@@ -36,6 +36,7 @@ class ModelServer:
         host, _, port = rest.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._url = f"http://{rest}/v1/models/"
+        self._reached = self._host
         self._alive: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -43,6 +44,17 @@ class ModelServer:
     def connected(self) -> bool:
         """Whether the connection stands; when it closes, nothing is AVAILABLE."""
         return self._alive is not None and not self._alive[0].at_eof() and self._alive[0].exception() is None
+
+    def located(self, address: str) -> str:
+        """``address`` with the IP at which the server was last reached, if it names the server as the agent does.
+
+        A container's name stays while its IP changes; gateways are told the IP, so that none of them has to ask a name
+        server that may be away.
+        """
+        host, _, port = address.rpartition(":")
+        if host.strip("[]") != self._host:
+            return address
+        return f"[{self._reached}]:{port}" if ":" in self._reached else f"{self._reached}:{port}"
 
     async def connect(self) -> bool:
         """Make the connection if it does not stand; False while nothing listens.
@@ -57,6 +69,7 @@ class ModelServer:
             self._alive = await asyncio.wait_for(asyncio.open_connection(self._host, self._port), CONNECT_SECONDS)
         except (OSError, TimeoutError):
             return False
+        self._reached = self._alive[1].get_extra_info("peername", (self._host,))[0]
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS))
         return True
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
-from tfsdeploy.store.store import FileStore
+from tfsdeploy.names import is_model_name, parse_version
+from tfsdeploy.store.record import encode
+from tfsdeploy.store.store import Store
+
+T = TypeVar("T")
 
 
 class StoredPages:
@@ -22,7 +25,7 @@ class StoredPages:
         store: where the models are, as this replica sees it.
     """
 
-    def __init__(self, store: FileStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     def routes(self) -> list[web.RouteDef]:
@@ -44,30 +47,31 @@ class StoredPages:
         )
 
     async def _record(self, request: web.Request) -> web.Response:
-        file = self._store.version_path(_model(request), _version(request)) / RECORD_FILE
-        try:
-            return web.Response(body=await asyncio.to_thread(file.read_bytes), content_type="application/json")
-        except FileNotFoundError:
-            raise web.HTTPNotFound(text="no commit record") from None
-        except OSError as error:
-            raise web.HTTPInternalServerError(text=f"{file}: {error.strerror}") from error
+        record = await _looked(partial(self._store.record, _model(request), _version(request)))
+        if record is None:
+            raise web.HTTPNotFound(text="no commit record")
+        return web.Response(text=encode(record), content_type="application/json")
 
     async def _description(self, request: web.Request) -> web.Response:
-        path = self._store.version_path(_model(request), _version(request))
-        return await _told(lambda: _described(path))
+        model, version = _model(request), _version(request)
+        return await _told(lambda: _described(self._store, model, version))
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _described(store: Store, model: str, version: int) -> dict[str, Any]:
     # Asked for by few commands; until then no agent pays for what reads a SavedModel.
-    from tfsdeploy.store.savedmodel import inspect, to_plain
+    from tfsdeploy.store.savedmodel import to_plain
 
-    return to_plain(inspect(path))
+    return to_plain(store.describe(model, version))
 
 
 async def _told(look: Callable[[], dict[str, Any]]) -> web.Response:
+    return web.json_response(await _looked(look), dumps=json.dumps)
+
+
+async def _looked(look: Callable[[], T]) -> T:
     """What a look at the store found; storage may be slow, and serving must not wait for it."""
     try:
-        return web.json_response(await asyncio.to_thread(look), dumps=json.dumps)
+        return await asyncio.to_thread(look)
     except TfsdeployError as error:
         raise web.HTTPUnprocessableEntity(text=str(error)) from error
 

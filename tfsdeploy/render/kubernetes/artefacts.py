@@ -10,10 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tfsdeploy.errors import UsageError
 from tfsdeploy.fleet.model import Fleet, to_plain
 from tfsdeploy.render import templates
+from tfsdeploy.render.containers import AGENT_PORT, GRPC_PORT, REST_PORT
+from tfsdeploy.render.images import full_image
 from tfsdeploy.render.kubernetes import containers
-from tfsdeploy.render.kubernetes.images import full_image
 from tfsdeploy.render.kubernetes.pins import job_name, pins_text
 from tfsdeploy.render.kubernetes.volumes import StoreVolume, store_volume
 from tfsdeploy.render.serving import batching_text
@@ -40,9 +42,12 @@ def kubernetes_artefacts(fleet: Fleet, namespace: str | None = None) -> dict[str
         Path -> text, in the order of the paths. Each text but the kustomization's is one object.
 
     Raises:
-        UsageError: no pod can reach the fleet's store.
+        UsageError: no pod can reach the fleet's store, or its name is none of a Service's.
         TfsdeployError: the pins are more than a ConfigMap holds.
     """
+    if fleet.name[:1].isdigit():
+        hint = "names of Services begin with a letter; write another one"
+        raise UsageError(f"{fleet.name} cannot be a fleet on Kubernetes", where=f"{fleet.file}: name", hint=hint)
     store = store_volume(fleet)
     common = _common(fleet, namespace_of(fleet, namespace))
     texts = {
@@ -73,9 +78,9 @@ def _common(fleet: Fleet, namespace: str) -> dict[str, Any]:
         "pull_secrets": fleet.image_pull_secrets,
         "agent_image": full_image(fleet.agent.image, fleet.image_registry),
         "agent_share": fleet.agent.resources,
-        "agent_port": containers.AGENT_PORT,
-        "rest_port": containers.REST_PORT,
-        "grpc_port": containers.GRPC_PORT,
+        "agent_port": AGENT_PORT,
+        "rest_port": REST_PORT,
+        "grpc_port": GRPC_PORT,
         "leave": containers.LEAVE,
         "stay": containers.STAY,
     }
@@ -90,6 +95,7 @@ def _serving(fleet: Fleet, store: StoreVolume, common: dict[str, Any]) -> dict[s
         serving=serving,
         annotations={**serving.annotations, SETTINGS_ANNOTATION: _settings(fleet)},
         store=store,
+        credentials=fleet.store.options.credentials_secret if store.fetched else None,
         batching=None if serving.batching is None else batching_text(serving.batching),
         grace_seconds=containers.serving_grace_seconds(fleet),
         agent_args=containers.replica_agent(fleet),
@@ -103,8 +109,9 @@ def _serving(fleet: Fleet, store: StoreVolume, common: dict[str, Any]) -> dict[s
             "kubernetes/serving-autoscaler.yaml.j2", f=common, autoscale=serving.autoscale
         )
     if store.made:
-        # A PersistentVolume belongs to no namespace, so its name has to tell fleets of all namespaces apart.
-        name = f"{common['namespace']}-{fleet.name}-models"
+        # A PersistentVolume belongs to no namespace: its name tells the fleets of all namespaces apart, none of which
+        # has a dot in its own name.
+        name = f"{common['namespace']}.{fleet.name}-models"
         for path in ("models-volume.yaml", "models-claim.yaml"):
             texts[path] = templates.render(f"kubernetes/{path}.j2", f=common, store=store, name=name)
     return texts
@@ -118,7 +125,7 @@ def _settings(fleet: Fleet) -> str:
         "minAvailable": fleet.serving.min_available,
         "keep": fleet.serving.keep,
     }
-    return json.dumps(plain, sort_keys=True)
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False)
 
 
 def _gateway(fleet: Fleet, common: dict[str, Any]) -> dict[str, str]:
@@ -127,7 +134,7 @@ def _gateway(fleet: Fleet, common: dict[str, Any]) -> dict[str, str]:
         "kubernetes/gateway-deployment.yaml.j2",
         f=common,
         gateway=fleet.gateway,
-        grace_seconds=containers.gateway_grace_seconds(),
+        grace_seconds=containers.gateway_grace_seconds(fleet),
         agent_args=containers.gateway_agent(fleet),
         envoy_image=full_image(fleet.gateway.image, fleet.image_registry),
         envoy_args=containers.envoy(),
@@ -142,7 +149,8 @@ def _gateway(fleet: Fleet, common: dict[str, Any]) -> dict[str, str]:
 def _component(component: str, fleet: Fleet, common: dict[str, Any]) -> dict[str, str]:
     """What replicas and gateways both have, beside their Deployments."""
     members = {"serving": "replicas", "gateway": "gateways"}[component]
-    values = {"f": common, "component": component, "members": members}
+    annotations = fleet.serving.service_account_annotations if component == "serving" else {}
+    values = {"f": common, "component": component, "members": members, "annotations": annotations}
     texts = {
         f"{component}-{kind}.yaml": templates.render(f"kubernetes/{kind}.yaml.j2", **values)
         for kind in ("serviceaccount", "role", "rolebinding", "poddisruptionbudget")
@@ -162,7 +170,9 @@ def _pins(fleet: Fleet, common: dict[str, Any]) -> dict[str, str]:
     if not pins.models:
         return texts
     for kind in ("serviceaccount", "role", "rolebinding"):
-        texts[f"pins-{kind}.yaml"] = templates.render(f"kubernetes/{kind}.yaml.j2", f=common, component="pins")
+        texts[f"pins-{kind}.yaml"] = templates.render(
+            f"kubernetes/{kind}.yaml.j2", f=common, component="pins", annotations={}
+        )
     values = {
         "f": common,
         "args": containers.pins_job(fleet),

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tfsdeploy.errors import UsageError
-from tfsdeploy.fleet.addresses import OBJECT_STORES
+from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.model import Fleet
-
-MODELS = "/models"
-"""Where the store is mounted, read-only."""
+from tfsdeploy.render.containers import MODELS
 
 BATCHING_FILE = "/etc/tfsdeploy/batching.config"
 
@@ -21,9 +19,10 @@ LEVELS: tuple[Level, ...] = ("restricted", "baseline", "privileged")
 
 @dataclass(frozen=True, slots=True)
 class StoreVolume:
-    """The volume of the store; one of the three ways is set.
+    """The volume of the models; one of the four ways is set.
 
     Attributes:
+        fetched: an empty folder, into which the agent brings versions from an object store.
         claim: the PersistentVolumeClaim to mount.
         server: the NFS server.
         path: the folder on the NFS server, or on each node if there is no server.
@@ -36,6 +35,7 @@ class StoreVolume:
     path: str | None
     folder: str
     level: Level
+    fetched: bool = False
 
     @property
     def made(self) -> bool:
@@ -60,24 +60,17 @@ def store_volume(fleet: Fleet) -> StoreVolume:
         return StoreVolume(None, head, f"/{below}", "", "baseline")
     if scheme == "file" and inline:
         return StoreVolume(None, None, rest, "", "privileged")
-    raise UsageError(_unreachable(scheme), where=f"{fleet.file}: store", hint=_instead(scheme))
+    if is_object_store(fleet.store.url):
+        return StoreVolume(None, None, None, "", "restricted", fetched=True)
+    raise UsageError(
+        f"pods do not see the folder of a {scheme}:// store",
+        where=f"{fleet.file}: store",
+        hint="use pvc://CLAIM/PATH, nfs://HOST/PATH or s3://BUCKET/PREFIX; or, if every node has the folder, "
+        "serving.volume: inline (against the Pod Security level restricted)",
+    )
 
 
 def store_url(fleet: Fleet) -> str:
     """The store as agents in the fleet's pods see it."""
-    return f"file://{MODELS}{store_volume(fleet).folder}"
-
-
-def _unreachable(scheme: str) -> str:
-    if scheme in OBJECT_STORES:
-        return f"agents cannot read {scheme}:// stores in this version, so no pod could load a model"
-    return f"pods do not see the folder of a {scheme}:// store"
-
-
-def _instead(scheme: str) -> str:
-    if scheme in OBJECT_STORES:
-        return "keep the models on a volume for now: pvc://CLAIM/PATH or nfs://HOST/PATH"
-    return (
-        "use pvc://CLAIM/PATH or nfs://HOST/PATH; or, if every node has the folder, serving.volume: inline "
-        "(against the Pod Security level restricted)"
-    )
+    volume = store_volume(fleet)
+    return fleet.store.url if volume.fetched else f"file://{MODELS}{volume.folder}"

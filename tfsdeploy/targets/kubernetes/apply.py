@@ -9,7 +9,14 @@ from typing import Any
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.report import Report
 from tfsdeploy.targets.kubernetes.kinds import EVENT, KINDS, POD, kind_named, kind_of, words
-from tfsdeploy.targets.kubernetes.objects import Manifest, Objects, is_ours
+from tfsdeploy.targets.kubernetes.objects import (
+    FIELD_MANAGER,
+    MANAGED_BY,
+    Manifest,
+    Objects,
+    helm_release,
+    is_ours,
+)
 from tfsdeploy.targets.kubernetes.waiting import crashed, is_hopeless, reasons
 
 LOOK_SECONDS = 0.5
@@ -33,11 +40,12 @@ def pairs(objects: Objects, fleet: str, wanted: Sequence[Manifest]) -> list[Pair
         TfsdeployError: somebody else has made some of them, which are not taken over; names all; nothing was changed.
     """
     found = [(manifest, objects.get(kind_of(manifest), manifest["metadata"]["name"])) for manifest in wanted]
-    foreign = [words(there) for _, there in found if there is not None and not is_ours(there, fleet)]
+    namespace = objects.connection.namespace
+    foreign = [words(there) for _, there in found if there is not None and not is_ours(there, fleet, namespace)]
     if foreign:
         raise TfsdeployError(
             f"not made by tfsdeploy for fleet {fleet}: {', '.join(foreign)}",
-            where=f"namespace {objects.connection.namespace}",
+            where=f"namespace {namespace}",
             hint="give the fleet another name or namespace, or remove what is there",
         )
     return found
@@ -63,9 +71,43 @@ def leftovers(objects: Objects, fleet: str, wanted: Sequence[Manifest], kept: Se
 def difference(objects: Objects, manifest: Manifest, there: Manifest | None) -> list[str]:
     """What the API server would change of one object, a line each; empty: nothing."""
     if there is None:
+        # Whoever may not do everything can bind a Role only when it is there, and it is as new as this.
+        if manifest["kind"] != "RoleBinding":
+            objects.apply(manifest, dry_run=True)
         return [f"create  {words(manifest)}"]
-    after = objects.apply(manifest, dry_run=True)
+    after = objects.apply(_signed_alike(manifest, there), dry_run=True)
+    if manifest["kind"] == "Deployment" and "replicas" not in manifest["spec"]:
+        # `apply` hands it over to the autoscaler as it is.
+        after["spec"]["replicas"] = there["spec"]["replicas"]
     return [f"change  {words(manifest)}: {line}" for line in _compare(_essence(there), _essence(after), "")]
+
+
+def apply(objects: Objects, fleet: str, manifest: Manifest, there: Manifest | None) -> Manifest:
+    """Apply one object; the number of replicas passes from the file to an autoscaler, or back, without a step."""
+    if manifest["kind"] != "Deployment" or there is None:
+        return objects.apply(manifest)
+    wanted = manifest["spec"].get("replicas")
+    autoscaler = kind_named("HorizontalPodAutoscaler")
+    if wanted is None:
+        if there["spec"]["replicas"] and _manages_replicas(there):
+            objects.hold_replicas(there, there["spec"]["replicas"])
+        return objects.apply(manifest)
+    name = there["metadata"]["name"]
+    if name not in (one["metadata"]["name"] for one in objects.owned(autoscaler, fleet)):
+        return objects.apply(manifest)
+    objects.delete(autoscaler, name)
+    objects.hold_replicas(there, wanted)
+    done = objects.apply(manifest)
+    objects.hold_replicas(there, None)
+    return done
+
+
+def _manages_replicas(there: Manifest) -> bool:
+    """Whether the number of replicas is still ours, from a fleet file that named it."""
+    return any(
+        entry["manager"] == FIELD_MANAGER and "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+        for entry in there["metadata"].get("managedFields", ())
+    )
 
 
 def wait_for(objects: Objects, deployments: Sequence[str], report: Report, timeout: float) -> None:
@@ -93,6 +135,15 @@ def wait_for(objects: Objects, deployments: Sequence[str], report: Report, timeo
                 hint="what served before serves on; mend the cause and run `tfsdeploy up` again",
             )
         time.sleep(LOOK_SECONDS)
+
+
+def _signed_alike(manifest: Manifest, there: Manifest) -> Manifest:
+    """The manifest with Helm's signature where Helm has made the object: it puts its own over ours."""
+    if helm_release(there) is None:
+        return manifest
+    metadata = manifest["metadata"]
+    labels = {**metadata["labels"], MANAGED_BY: there["metadata"]["labels"][MANAGED_BY]}
+    return {**manifest, "metadata": {**metadata, "labels": labels}}
 
 
 def _look(objects: Objects, deployments: Sequence[str]) -> tuple[tuple[str, ...], list[Manifest]]:

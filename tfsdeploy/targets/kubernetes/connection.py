@@ -30,6 +30,10 @@ class NotThere(Exception):
     """The object, or the kind, does not exist."""
 
 
+class Denied(TfsdeployError):
+    """The user may not do this."""
+
+
 class Collision(Exception):
     """The object is not as the request supposes: it exists already, or was changed meanwhile."""
 
@@ -41,10 +45,12 @@ class Place:
     Attributes:
         context: of the kubeconfig; None: the current one.
         namespace: None: that of the context, else ``default``.
+        patience: seconds for which a safe request is tried again while the API server is away.
     """
 
     context: str | None = None
     namespace: str | None = None
+    patience: float = PATIENCE_SECONDS
 
 
 class Connection:
@@ -77,12 +83,22 @@ class Connection:
         """The namespace that is meant."""
         if self._place.namespace:
             return self._place.namespace
-        return str(_context(self._place.context)["context"].get("namespace") or "default")
+        return str(self.context_entry["context"].get("namespace") or "default")
 
     @cached_property
+    def context_entry(self) -> Mapping[str, Any]:
+        """The context that is meant, as the kubeconfig has it.
+
+        Raises:
+            UsageError: there is no kubeconfig, or no such context.
+        """
+        entry: Mapping[str, Any] = _context(self._place.context)
+        return entry
+
+    @property
     def context(self) -> str:
         """The name of the context that is meant."""
-        return str(_context(self._place.context)["name"])
+        return str(self.context_entry["name"])
 
     def credentials(self) -> dict[str, str]:
         """The headers that say who asks; to be asked for anew with every request: tokens of clouds last an hour."""
@@ -117,10 +133,11 @@ class Connection:
         Raises:
             NotThere: 404.
             Collision: 409, with the server's words.
-            Away: it did not answer for `PATIENCE_SECONDS`, or did not at all if the request is not safe.
-            TfsdeployError: denied or refused.
+            Away: it did not answer for the place's patience, or did not at all if the request is not safe.
+            Denied: the user may not.
+            TfsdeployError: refused.
         """
-        end = time.monotonic() + (PATIENCE_SECONDS if safe else 0.0)
+        end = time.monotonic() + (self._place.patience if safe else 0.0)
         pause = 0.1
         while True:
             try:
@@ -219,7 +236,13 @@ def _context(wanted: str | None) -> Any:
         contexts, active = config.list_kube_config_contexts()
     except config.ConfigException as error:
         raise _unknown(error) from error
-    return next((context for context in contexts if context["name"] == wanted), active)
+    if wanted is None:
+        return active
+    found = next((context for context in contexts if context["name"] == wanted), None)
+    if found is None:
+        names = ", ".join(sorted(str(context["name"]) for context in contexts))
+        raise _unknown(ValueError(f"there is no context {wanted}, but {names}"))
+    return found
 
 
 def _unknown(error: Exception) -> UsageError:
@@ -240,7 +263,8 @@ def _checked(answer: requests.Response, method: str, path: str) -> requests.Resp
     if answer.status_code == 401:
         raise TfsdeployError("the cluster does not know who asks", where=path, hint="log in anew, as for kubectl")
     if answer.status_code == 403:
-        raise TfsdeployError(f"not allowed: {words}", where=f"{method} {path}")
+        hint = "`tfsdeploy doctor` says everything that the user needs and has not"
+        raise Denied(f"not allowed: {words}", where=f"{method} {path}", hint=hint)
     raise TfsdeployError(f"the API server refuses: {words}", where=f"{method} {path}")
 
 

@@ -9,6 +9,9 @@ from typing import Any
 INVENTORY_LABEL = "tfsdeploy/fleet"
 """Every object of a fleet has it, with the fleet's name: what has it is ours, what has it not is never touched."""
 
+NAMESPACE_LABEL = "tfsdeploy/namespace"
+"""On objects that live in no namespace: that of their fleet, for two namespaces may have fleets of one name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -19,6 +22,7 @@ class Kind:
         api: path of its API, such as ``apis/apps/v1``.
         plural: as in paths and Roles.
         namespaced: it lives in a namespace.
+        rare: most fleets have none, so whoever may not list them most likely needs not.
         makes_pods: pods come and go with it.
     """
 
@@ -26,6 +30,7 @@ class Kind:
     api: str
     plural: str
     namespaced: bool = True
+    rare: bool = False
     makes_pods: bool = False
 
     @property
@@ -40,20 +45,21 @@ KINDS = (
     Kind("Role", "apis/rbac.authorization.k8s.io/v1", "roles"),
     Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     Kind("ConfigMap", "api/v1", "configmaps"),
-    Kind("PersistentVolume", "api/v1", "persistentvolumes", namespaced=False),
+    Kind("PersistentVolume", "api/v1", "persistentvolumes", namespaced=False, rare=True),
     Kind("PersistentVolumeClaim", "api/v1", "persistentvolumeclaims"),
     Kind("NetworkPolicy", "apis/networking.k8s.io/v1", "networkpolicies"),
     Kind("Service", "api/v1", "services"),
     Kind("PodDisruptionBudget", "apis/policy/v1", "poddisruptionbudgets"),
     Kind("HorizontalPodAutoscaler", "apis/autoscaling/v2", "horizontalpodautoscalers", makes_pods=True),
-    Kind("PodMonitor", "apis/monitoring.coreos.com/v1", "podmonitors"),
-    Kind("PrometheusRule", "apis/monitoring.coreos.com/v1", "prometheusrules"),
+    Kind("PodMonitor", "apis/monitoring.coreos.com/v1", "podmonitors", rare=True),
+    Kind("PrometheusRule", "apis/monitoring.coreos.com/v1", "prometheusrules", rare=True),
     Kind("Deployment", "apis/apps/v1", "deployments", makes_pods=True),
     Kind("Job", "apis/batch/v1", "jobs", makes_pods=True),
 )
 
 POD = Kind("Pod", "api/v1", "pods")
 EVENT = Kind("Event", "api/v1", "events")
+NODE = Kind("Node", "api/v1", "nodes", namespaced=False)
 LEASE = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
 
 _BY_NAME = {kind.name: kind for kind in (*KINDS, POD, EVENT, LEASE)}

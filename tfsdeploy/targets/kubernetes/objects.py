@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.targets.kubernetes.connection import Collision, Connection, NotThere
-from tfsdeploy.targets.kubernetes.kinds import INVENTORY_LABEL, POD, Kind, kind_of, words
+from tfsdeploy.targets.kubernetes.connection import Collision, Connection, Denied, NotThere
+from tfsdeploy.targets.kubernetes.kinds import INVENTORY_LABEL, NAMESPACE_LABEL, POD, Kind, kind_of, words
 
 FIELD_MANAGER = "tfsdeploy"
 
+SCALE_MANAGER = "tfsdeploy-scale"
+"""Has the number of replicas while it passes from the fleet file to an autoscaler or back: what one manager lets go of
+and no other has falls back to its default (kubernetes.io, "Server-Side Apply", "Transferring ownership")."""
+
 Manifest = dict[str, Any]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+
+_HELM_NAME = "meta.helm.sh/release-name"
+_HELM_NAMESPACE = "meta.helm.sh/release-namespace"
 
 
 class Objects:
@@ -44,8 +54,15 @@ class Objects:
         return sorted(({**head, **item} for item in answer["items"]), key=lambda item: str(item["metadata"]["name"]))
 
     def owned(self, kind: Kind, fleet: str) -> Iterator[Manifest]:
-        """The objects of a kind that are a fleet's."""
-        yield from self.list(kind, f"{INVENTORY_LABEL}={fleet}")
+        """The objects of a kind that are a fleet's; of a rare kind none, if the user may not even list them."""
+        selector = f"{INVENTORY_LABEL}={fleet}"
+        if not kind.namespaced:
+            selector += f",{NAMESPACE_LABEL}={self.connection.namespace}"
+        try:
+            yield from self.list(kind, selector)
+        except Denied:
+            if not kind.rare:
+                raise
 
     def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """Server-side apply with our field manager; returns the object as it is then, or would be.
@@ -80,6 +97,25 @@ class Objects:
         found: Manifest = answer.json()
         return found
 
+    def hold_replicas(self, deployment: Manifest, replicas: int | None) -> None:
+        """Set the number of replicas of a Deployment, whoever has it, in the name of nobody who applies the rest.
+
+        Args:
+            deployment: as it is there.
+            replicas: how many; None: let go of the number.
+        """
+        head = {key: deployment[key] for key in ("apiVersion", "kind")}
+        body = {**head, "metadata": {"name": deployment["metadata"]["name"]}}
+        if replicas is not None:
+            body["spec"] = {"replicas": replicas}
+        self.connection.ask(
+            "PATCH",
+            self._path(kind_of(deployment), deployment["metadata"]["name"]),
+            query={"fieldManager": SCALE_MANAGER, "force": "true"},
+            body=json.dumps(body).encode(),
+            content_type="application/apply-patch+yaml",
+        )
+
     def create(self, manifest: Manifest) -> Manifest:
         """Make an object.
 
@@ -102,32 +138,37 @@ class Objects:
         found: Manifest = self.connection.ask("PUT", path, body=json.dumps(manifest).encode(), safe=False).json()
         return found
 
-    def delete(self, kind: Kind, name: str) -> None:
-        """Delete an object, and after it what it has made; done already if it is not there."""
-        body = json.dumps({"propagationPolicy": "Background"}).encode()
+    def delete(self, kind: Kind, name: str, as_read: Manifest | None = None) -> None:
+        """Delete an object, and after it what it has made; done already if it is not there.
+
+        Raises:
+            Collision: it is not ``as_read`` any more.
+        """
+        options: dict[str, Any] = {"propagationPolicy": "Background"}
+        if as_read is not None:
+            options["preconditions"] = {key: as_read["metadata"][key] for key in ("uid", "resourceVersion")}
         try:
-            self.connection.ask("DELETE", self._path(kind, name), body=body)
+            self.connection.ask("DELETE", self._path(kind, name), body=json.dumps(options).encode())
         except NotThere:
             return
 
     def may(self, verb: str, kind: Kind, part: str = "") -> bool:
         """Whether the user may do this to objects of a kind, or to a part of them (SelfSubjectAccessReview)."""
-        attributes: dict[str, str] = {
-            "verb": verb,
-            "group": kind.group,
-            "resource": kind.plural,
-            "subresource": part,
-        }
+        attributes = {"verb": verb, "group": kind.group, "resource": kind.plural, "subresource": part}
         if kind.namespaced:
             attributes["namespace"] = self.connection.namespace
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        path = "apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        answer = self.connection.ask("POST", path, body=json.dumps(review).encode()).json()
-        return bool(answer["status"]["allowed"])
+        return bool(self._review("SelfSubjectAccessReview", {"resourceAttributes": attributes})["allowed"])
+
+    def rules(self) -> Sequence[Mapping[str, Any]]:
+        """What the user may do in the namespace, as far as the API server can tell (SelfSubjectRulesReview)."""
+        status = self._review("SelfSubjectRulesReview", {"namespace": self.connection.namespace})
+        return tuple(status.get("resourceRules") or ())
+
+    def _review(self, kind: str, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
+        path = f"apis/authorization.k8s.io/v1/{kind.lower()}s"
+        status: Mapping[str, Any] = self.connection.ask("POST", path, body=json.dumps(body).encode()).json()["status"]
+        return status
 
     def log(self, pod: str, container: str, *, tail: int, previous: bool = False) -> str:
         """The last lines of a container's log; empty if it has none."""
@@ -154,6 +195,32 @@ class Objects:
         return f"{kind.api}/{place}{kind.plural}{'/' if name else ''}{name}"
 
 
-def is_ours(manifest: Mapping[str, Any], fleet: str) -> bool:
-    """Whether an object belongs to a fleet."""
-    return dict(manifest["metadata"].get("labels") or {}).get(INVENTORY_LABEL) == fleet
+def is_ours(manifest: Mapping[str, Any], fleet: str, namespace: str) -> bool:
+    """Whether an object belongs to a fleet of a namespace."""
+    labels = dict(manifest["metadata"].get("labels") or {})
+    where = manifest["metadata"].get("namespace") or labels.get(NAMESPACE_LABEL)
+    return (labels.get(INVENTORY_LABEL), where) == (fleet, namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class HelmRelease:
+    """The installation of a chart that an object belongs to.
+
+    Attributes:
+        name: as `helm list` shows it.
+        namespace: where Helm keeps it, which may be another than the object's.
+    """
+
+    name: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"Helm release {self.name} of namespace {self.namespace}"
+
+
+def helm_release(manifest: Mapping[str, Any]) -> HelmRelease | None:
+    """Whose an object is by the annotations with which Helm takes possession; None: no release's."""
+    annotations = manifest["metadata"].get("annotations") or {}
+    if _HELM_NAME not in annotations:
+        return None
+    return HelmRelease(annotations[_HELM_NAME], annotations.get(_HELM_NAMESPACE, ""))

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import yaml
 
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.names import fleet_labels
 from tfsdeploy.release.configmap import PINS, ReleaseConfigMaps, pins_in
+from tfsdeploy.render.containers import AGENT_PORT, GRPC_PORT, REST_PORT
 from tfsdeploy.render.kubernetes.artefacts import KUSTOMIZATION, SETTINGS_ANNOTATION, kubernetes_artefacts
-from tfsdeploy.render.kubernetes.containers import AGENT_PORT, GRPC_PORT, REST_PORT
 from tfsdeploy.render.kubernetes.pins import pins_text
 from tfsdeploy.report import Report
-from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
-from tfsdeploy.targets.kubernetes.apply import difference, leftovers, pairs, wait_for
+from tfsdeploy.targets.base import GatewayAddress, Ran, ReplicaAddress, Settings
+from tfsdeploy.targets.kubernetes import beside
+from tfsdeploy.targets.kubernetes.apply import apply, difference, leftovers, pairs, wait_for
 from tfsdeploy.targets.kubernetes.configmaps import UserConfigMaps
-from tfsdeploy.targets.kubernetes.connection import PATIENCE_SECONDS, Connection, Place
-from tfsdeploy.targets.kubernetes.forward import Forwards
-from tfsdeploy.targets.kubernetes.kinds import KINDS, LEASE, POD, Kind, in_order, kind_named, words
+from tfsdeploy.targets.kubernetes.connection import Connection, Place
+from tfsdeploy.targets.kubernetes.forward import to_pods
+from tfsdeploy.targets.kubernetes.kinds import KINDS, POD, Kind, in_order, kind_named, words
 from tfsdeploy.targets.kubernetes.lease import held
+from tfsdeploy.targets.kubernetes.load import images_of, load_lacking
 from tfsdeploy.targets.kubernetes.logs import lines_of
-from tfsdeploy.targets.kubernetes.objects import Manifest, Objects
+from tfsdeploy.targets.kubernetes.objects import HelmRelease, Manifest, Objects, helm_release
+from tfsdeploy.targets.kubernetes.permissions import missing, needed
+
+log = logging.getLogger(__name__)
 
 LEFT_SECONDS = 0.5
 
+PODS_SECONDS = 1.0
+"""How long one look at the pods answers who is there: commands that follow a fleet ask several times a second."""
+
 _DEPLOYMENT = kind_named("Deployment")
 _CONFIG_MAP = kind_named("ConfigMap")
+_SERVICE = kind_named("Service")
 
 
 class KubernetesTarget:
@@ -46,8 +56,11 @@ class KubernetesTarget:
 
     def __init__(self, fleet_name: str, place: Place) -> None:
         self.fleet = fleet_name
+        self._patience = place.patience
         self._objects = Objects(Connection(place))
-        self._forwards = Forwards(self._objects.connection)
+        self._forwards = to_pods(self._objects.connection)
+        self._pods_there: list[Manifest] = []
+        self._pods_until = 0.0
 
     def settings(self) -> Settings | None:
         """What `up` or a GitOps tool last applied; None if the fleet is not there."""
@@ -65,6 +78,7 @@ class KubernetesTarget:
                 replicas=there["spec"]["replicas"],
                 min_available=plain["minAvailable"],
                 keep=plain["keep"],
+                owner=str(helm_release(there) or ""),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TfsdeployError(
@@ -73,7 +87,7 @@ class KubernetesTarget:
 
     def releases(self) -> ReleaseConfigMaps:
         """The fleet's release document."""
-        return ReleaseConfigMaps(UserConfigMaps(self._objects), self.fleet, patience=PATIENCE_SECONDS)
+        return ReleaseConfigMaps(UserConfigMaps(self._objects), self.fleet, patience=self._patience)
 
     def pins(self) -> Pins | None:
         """The pins that were last handed to the fleet."""
@@ -115,8 +129,8 @@ class KubernetesTarget:
         return self._forwards.to(replica, int(address.rpartition(":")[2]))
 
     def troubles(self) -> tuple[str, ...]:
-        """What is amiss with the place itself; pods and their agents are `status`' own."""
-        return ()
+        """Why pods cannot be reached, where it is not the pods themselves; those and their agents are `status`' own."""
+        return self._forwards.failures((*self._pods("serving"), *self._pods("gateway")))
 
     def place(self) -> str:
         """Where this is, in words.
@@ -130,13 +144,7 @@ class KubernetesTarget:
 
     def missing_permissions(self, fleet: Fleet) -> list[str]:
         """The verbs and resources that `up` needs and the user does not have."""
-        kinds = {kind_named(manifest["kind"]) for manifest in self._wanted(fleet)} | {LEASE, POD}
-        return [
-            f"{verb} {kind.plural}{'.' if kind.group else ''}{kind.group}"
-            for kind in sorted(kinds, key=lambda kind: kind.plural)
-            for verb in (("list",) if kind is POD else ("get", "list", "create", "patch", "delete"))
-            if not self._objects.may(verb, kind)
-        ] + (["create pods/portforward"] if not self._objects.may("create", POD, "portforward") else [])
+        return [str(permission) for permission in missing(self._objects, needed(self._wanted(fleet)))]
 
     def changes(self, fleet: Fleet) -> tuple[str, ...]:
         """What the API server says would change, a line each."""
@@ -147,23 +155,27 @@ class KubernetesTarget:
 
     @contextmanager
     def exclusive(self, fleet: Fleet) -> Iterator[None]:
-        """Nobody else changes the shape of this fleet meanwhile.
+        """Nobody else changes the shape of this fleet meanwhile, and all may be done that this takes.
 
         Raises:
             Busy: somebody else does.
+            UsageError: Helm has made the fleet, and would not know what became of it.
+            TfsdeployError: says exactly which verbs on which resources are missing; nothing was changed.
         """
+        if (release := self._helm_release()) is not None:
+            command = f"helm upgrade {release.name} CHART -n {release.namespace} -f {fleet.file}"
+            raise self._owned_by(release, f"`{command}` makes it as the file says; `tfsdeploy diff` shows what changes")
+        self._see_permissions(fleet)
         with held(self._objects, self.fleet):
             yield
 
-    def prepare(self, fleet: Fleet) -> None:
-        """See that all may be done that `up` does, before the first object is made.
+    def prepare(self, fleet: Fleet, report: Report) -> None:
+        """Nothing is needed before the first object."""
 
-        Raises:
-            TfsdeployError: says exactly which verbs on which resources are missing.
-        """
-        if missing := self.missing_permissions(fleet):
+    def _see_permissions(self, fleet: Fleet) -> None:
+        if denied := self.missing_permissions(fleet):
             raise TfsdeployError(
-                f"the user may not: {', '.join(missing)}",
+                f"the user may not: {', '.join(denied)}",
                 where=self.place(),
                 hint="ask for a Role with these verbs; nothing was changed",
             )
@@ -175,8 +187,9 @@ class KubernetesTarget:
             TfsdeployError: refused, or not in time; what served before serves on.
         """
         wanted = self._wanted(fleet)
+        load_lacking(self._objects, images_of(wanted), report)
         for manifest, before in pairs(self._objects, self.fleet, wanted):
-            after = self._objects.apply(manifest)
+            after = apply(self._objects, self.fleet, manifest, before)
             if before is None:
                 report.say(f"created {words(manifest)}")
             elif before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]:
@@ -186,6 +199,21 @@ class KubernetesTarget:
             report.say(f"removed {words(there)}")
         deployments = [manifest["metadata"]["name"] for manifest in wanted if manifest["kind"] == "Deployment"]
         wait_for(self._objects, deployments, report, timeout)
+        self._pods_until = 0.0
+
+    def beside_gateways(self, args: Sequence[str], report: Report, *, seconds: float) -> Ran:
+        """See `Target.beside_gateways`; a Job in the fleet's namespace."""
+        name = f"{self.fleet}-gateway"
+        gateway, service = self._objects.get(_DEPLOYMENT, name), self._objects.get(_SERVICE, name)
+        if gateway is None or service is None:
+            raise TfsdeployError(f"fleet {self.fleet} has no gateway", hint="run `tfsdeploy up` first")
+        if any(volume.get("secret") for volume in gateway["spec"]["template"]["spec"]["volumes"]):
+            hint = "measure it as its clients reach it, with a load generator that knows its certificate"
+            raise TfsdeployError("the gateways speak TLS, and nothing beside them has their name", hint=hint)
+        ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+        rest, grpc = f"http://{name}:{ports['rest']}", f"{name}:{ports['grpc']}"
+        words = [word.replace("{rest}", rest).replace("{grpc}", grpc) for word in args]
+        return beside.run(self._objects, gateway, words, report, seconds=seconds)
 
     def logs(self, names: tuple[str, ...], *, follow: bool, tail: int) -> Iterator[str]:
         """The last ``tail`` lines of each container of the named pods (all if none is named).
@@ -203,8 +231,25 @@ class KubernetesTarget:
         """Delete every object of the fleet, pods first, and wait until they are gone; the store is left alone.
 
         Raises:
+            Busy: somebody else changes the shape of this fleet.
+            UsageError: Helm has made the fleet.
             TfsdeployError: pods are still there after ``timeout`` seconds.
         """
+        if (release := self._helm_release()) is not None:
+            command = f"helm uninstall {release.name} -n {release.namespace}"
+            raise self._owned_by(release, f"`{command}`, and this again for the release document that Helm leaves")
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self._objects, self.fleet))
+            except Busy:
+                raise
+            except TfsdeployError as error:
+                # In a namespace that is not there, or that ends, nobody makes anything meanwhile.
+                log.debug("%s", error)
+            self._remove(report, timeout)
+        self._forwards.close()
+
+    def _remove(self, report: Report, timeout: float) -> None:
         # What finds and permits pods goes after them: gateways still say farewell to every replica.
         for kind in reversed(KINDS):
             if kind.makes_pods:
@@ -220,7 +265,13 @@ class KubernetesTarget:
             time.sleep(LEFT_SECONDS)
         for kind in reversed(KINDS):
             self._delete_all(kind, report)
-        self._forwards.close()
+
+    def _helm_release(self) -> HelmRelease | None:
+        there = self._objects.get(_DEPLOYMENT, f"{self.fleet}-serving")
+        return None if there is None else helm_release(there)
+
+    def _owned_by(self, release: HelmRelease, way_out: str) -> UsageError:
+        return UsageError(f"the shape of fleet {self.fleet} is owned by {release}", where=self.place(), hint=way_out)
 
     def _delete_all(self, kind: Kind, report: Report) -> None:
         for there in self._objects.owned(kind, self.fleet):
@@ -238,9 +289,12 @@ class KubernetesTarget:
 
     def _pods(self, component: str) -> tuple[str, ...]:
         """The names of the pods of a component that are not on their way out."""
-        selector = f"app.kubernetes.io/instance={self.fleet},app.kubernetes.io/component={component}"
+        if time.monotonic() >= self._pods_until:
+            self._pods_there = self._objects.list(POD, f"app.kubernetes.io/instance={self.fleet}")
+            self._pods_until = time.monotonic() + PODS_SECONDS
         return tuple(
             pod["metadata"]["name"]
-            for pod in self._objects.list(POD, selector)
-            if not pod["metadata"].get("deletionTimestamp")
+            for pod in self._pods_there
+            if pod["metadata"]["labels"].get("app.kubernetes.io/component") == component
+            and not pod["metadata"].get("deletionTimestamp")
         )

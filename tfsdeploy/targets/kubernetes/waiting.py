@@ -36,13 +36,15 @@ def reasons(deployment: Manifest, pods: Sequence[Manifest], events: Sequence[Man
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True"
     ]
     for pod in pods:
-        found += [f"pod {pod['metadata']['name']}: {why}" for why in _pod_reasons(pod, events)]
+        found += [f"pod {pod['metadata']['name']}: {why}" for why in pod_reasons(pod, events)]
     return tuple(found) or (f"deployment {deployment['metadata']['name']}: {_counts(deployment)}",)
 
 
 def crashed(pods: Sequence[Manifest]) -> Iterator[tuple[str, str]]:
-    """The containers, as pod and container, whose last log lines tell why they ended."""
+    """The containers, as pod and container, whose last log lines tell why they ended; pods that are well have none."""
     for pod in pods:
+        if _is_true(pod, "Ready"):
+            continue
         for status in _containers(pod):
             ended = status.get("lastState", {}).get("terminated") or status.get("state", {}).get("terminated")
             if ended and ended.get("exitCode"):
@@ -71,7 +73,8 @@ def _counts(deployment: Manifest) -> str:
     return f"{words}, {old} old to leave" if old > 0 else words
 
 
-def _pod_reasons(pod: Manifest, events: Sequence[Manifest]) -> Iterator[str]:
+def pod_reasons(pod: Manifest, events: Sequence[Manifest]) -> Iterator[str]:
+    """Why a pod is not ready; nothing if it is."""
     status = pod.get("status", {})
     if pod["metadata"].get("deletionTimestamp"):
         yield "is leaving"

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.fleet.addresses import is_object_store
+from tfsdeploy.targets.local.credentials import is_credential
 from tfsdeploy.targets.local.process import MARK, end_all, marked
 from tfsdeploy.targets.local.state import FleetFolder
 
@@ -20,10 +22,17 @@ HANDED_ON_FAMILIES = ("CUDA_", "GRPC_", "LC_", "MALLOC_", "NVIDIA_", "OMP_", "PY
 """What a model server, Envoy and the agents may need of the environment of the one who typed `up`."""
 
 
-def environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The small environment that a fleet's processes get: nothing else of the terminal's, so no secret by accident."""
+def environment(inherited: Mapping[str, str] = os.environ, *, store: str = "") -> dict[str, str]:
+    """The small environment that a fleet's processes get: nothing else of the terminal's, so no secret by accident.
+
+    Args:
+        inherited: that of this process.
+        store: the fleet's; what carries the credentials of an object store is handed on, to its agents alone.
+    """
     kept = {
-        name: value for name, value in inherited.items() if name in HANDED_ON or name.startswith(HANDED_ON_FAMILIES)
+        name: value
+        for name, value in inherited.items()
+        if name in HANDED_ON or name.startswith(HANDED_ON_FAMILIES) or (is_credential(name) and is_object_store(store))
     }
     root = Path(__file__).resolve().parents[3]
     if str(root) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
@@ -40,12 +49,12 @@ def ensure_supervisor(folder: FleetFolder) -> None:
     """
     if folder.observed() is not None:
         return
-    log = folder.logs / "supervisor.log"
+    log, settings = folder.logs / "supervisor.log", folder.settings()
     # In a session of its own: neither the terminal's end nor its Ctrl-C reaches it.
     os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", "tfsdeploy.targets.local.supervisor", str(folder.path)],
-        {**environment(), MARK: f"{folder.path}/supervisor/supervisor"},
+        {**environment(store=settings.store if settings else ""), MARK: f"{folder.path}/supervisor/supervisor"},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

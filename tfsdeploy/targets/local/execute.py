@@ -11,10 +11,11 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.protocol.agents import BEAT_SECONDS
 from tfsdeploy.release.disk import ReleaseFolder
 from tfsdeploy.report import Report
-from tfsdeploy.targets.local.readiness import gateway_lacks, replica_lacks, trouble
+from tfsdeploy.targets.local.readiness import trouble
 from tfsdeploy.targets.local.state import FleetFolder
 from tfsdeploy.targets.local.units import Leaving, UnitSpec
 from tfsdeploy.targets.plan import Kind, Plan, Remove, Replace, Start, Step
+from tfsdeploy.targets.readiness import gateway_lacks, replica_lacks
 from tfsdeploy.targets.statuses import gateway_status, replica_status
 
 LOOK_SECONDS = 0.05

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfsdeploy.processes import Identity, identity
+from tfsdeploy.targets.local.credentials import for_process
 from tfsdeploy.targets.local.process import MARK, Handle
 from tfsdeploy.targets.local.units import Leaving, ProcessSeen, ProcessSpec, UnitSeen, UnitSpec
 
@@ -145,7 +146,7 @@ class KeptUnit:
     Args:
         spec: what it is.
         folder: the fleet's folder, for the marks.
-        env: the environment that every process gets.
+        env: the environment that the processes get; credentials reach the agents alone.
         adopted: processes of it that run already, by name.
         now: the present moment.
     """
@@ -155,8 +156,8 @@ class KeptUnit:
     ) -> None:
         self.spec = spec
         self.processes = [
-            Kept(process, f"{folder}/{spec.name}/{process.name}", env, adopted.get(process.name), now)
-            for process in spec.processes
+            Kept(one, f"{folder}/{spec.name}/{one.name}", for_process(one.name, env), adopted.get(one.name), now)
+            for one in spec.processes
         ]
         if not adopted:
             for process in self.processes:

@@ -7,13 +7,15 @@ ports stand in the shape as words, so equal files give equal shapes, and a shape
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.fleet.addresses import is_object_store
+from tfsdeploy.fleet.model import Fleet, to_plain
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_command
 from tfsdeploy.protocol.agents import LEASE_SECONDS
 from tfsdeploy.render.serving import batching_text, gateway_flags, number, server_flags
@@ -31,7 +33,7 @@ SERVER_RESTART_SECONDS = 0.25
 DRAIN_SECONDS = 1.0
 """How long the connections of a gateway's clients are wound down when it leaves."""
 
-LAST_REQUESTS_SECONDS = 15.0
+SPARE_SECONDS = 15.0
 
 BATCHING = "batching.config"
 
@@ -110,6 +112,9 @@ def _replica_agent(fleet: Fleet, place: Place) -> ProcessSpec:
         "--drain-seconds": number(fleet.serving.drain_seconds),
         "--verified-cache": str(place.fleet / "verified.json"),
     }
+    if is_object_store(fleet.store.url):
+        # One for all replicas: what one of them has fetched, the others find there.
+        argv |= {"--models": str(place.fleet / "models"), "--store-options": json.dumps(to_plain(fleet.store.options))}
     # It leaves when every gateway has acknowledged, or has not been heard of for a lease.
     patience = LEASE_SECONDS + fleet.serving.drain_seconds + 10
     return _process("agent", (*PYTHON, "tfsdeploy", "agent", "replica", *_spelled(argv)), place, stop_seconds=patience)
@@ -134,7 +139,7 @@ def _server(fleet: Fleet, place: Place) -> ProcessSpec:
         env={"TF_CPP_MIN_LOG_LEVEL": "1", "OMP_NUM_THREADS": str(threads)},
         gate=str(place.folder / "agent" / "models.config"),
         first_restart=SERVER_RESTART_SECONDS,
-        stop_seconds=fleet.serving.drain_seconds + 15,
+        stop_seconds=fleet.serving.drain_seconds + SPARE_SECONDS,
     )
 
 
@@ -166,7 +171,7 @@ def _gateway_agent(fleet: Fleet, place: Place) -> ProcessSpec:
         (*PYTHON, "tfsdeploy", "agent", "gateway", *_spelled(argv)),
         place,
         # After the connections, the agent waits for the last requests, and then ends by itself.
-        stop_seconds=DRAIN_SECONDS + LAST_REQUESTS_SECONDS,
+        stop_seconds=DRAIN_SECONDS + fleet.gateway.timeout_seconds + SPARE_SECONDS,
     )
 
 

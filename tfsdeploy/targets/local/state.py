@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, fields
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tfsdeploy.processes import boot_id, is_alive
 from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
 from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_from_text, unit_from_text, unit_to_text
 from tfsdeploy.targets.plan import Kind
+from tfsdeploy.targets.settings import settings_from_text, settings_to_text
 
 OLD_LOGS = 20
 """How many log files of replicas and gateways that are gone are kept: about ten of these."""
@@ -121,7 +121,7 @@ class FleetFolder:
 
     def write_settings(self, settings: Settings) -> None:
         """Remember what is applied."""
-        write(self.path / "settings.json", json.dumps(asdict(settings), indent=1) + "\n")
+        write(self.path / "settings.json", settings_to_text(settings))
 
     def numbers(self, name: str) -> dict[str, int]:
         """Numbers that are kept while the fleet lives, such as ``ordinals`` or ``ports``; empty before the first."""
@@ -219,27 +219,6 @@ def write(file: Path, text: str) -> None:
         replace_file(file, text)
     except OSError as error:
         raise _refused(error, file) from error
-
-
-def settings_from_text(text: str) -> Settings:
-    """Settings as they were written; keys of a newer version are ignored.
-
-    Raises:
-        ValueError: it is no document of this kind.
-    """
-    try:
-        plain = json.loads(text)
-        known = {field.name: plain[field.name] for field in fields(Settings)}
-    except (TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    words = ("fleet", "target", "file", "store")
-    numbers = ("replicas", "min_available", "keep")
-    wrong = [name for name in words if not isinstance(known[name], str)]
-    wrong += [name for name in numbers if not isinstance(known[name], int)]
-    wrong += ["store_options"] * (not isinstance(known["store_options"], dict))
-    if wrong:
-        raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r}")
-    return Settings(**known)
 
 
 def _read(file: Path) -> str | None:

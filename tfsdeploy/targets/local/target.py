@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError, UsageError
-from tfsdeploy.fleet.model import Fleet, to_plain
+from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.release.disk import ReleaseFolder
 from tfsdeploy.report import Report
@@ -21,6 +21,7 @@ from tfsdeploy.targets.local.place import Places
 from tfsdeploy.targets.local.shape import digest, shape
 from tfsdeploy.targets.local.state import FleetFolder, home_folder, write
 from tfsdeploy.targets.plan import Kind, Plan, Unit, Wanted, make_plan
+from tfsdeploy.targets.settings import settings_of
 
 FOLLOW_SECONDS = 0.1
 """How often followed logs are looked at."""
@@ -110,7 +111,7 @@ class LocalTarget:
                     # Nothing came of it.
                     self._folder.remove()
 
-    def prepare(self, fleet: Fleet) -> None:
+    def prepare(self, fleet: Fleet, report: Report) -> None:
         """Make the fleet's home and settings, so that a release can be written before the first replica starts.
 
         Raises:
@@ -118,7 +119,7 @@ class LocalTarget:
         """
         self._folder.make()
         Places(self._folder, fleet).claim_gateway_ports()
-        self._folder.write_settings(_settings(fleet))
+        self._folder.write_settings(settings_of(fleet, self.kind, str(fleet.file)))
 
     def apply(self, fleet: Fleet, report: Report, *, timeout: float) -> None:
         """Make the shape as the fleet file says, one replica or gateway at a time.
@@ -131,6 +132,10 @@ class LocalTarget:
         plan = self._plan(fleet)
         ensure_supervisor(self._folder)
         Executor(self._folder, places.make, report, timeout).run(plan)
+
+    def beside_gateways(self, args: Sequence[str], report: Report, *, seconds: float) -> None:
+        """This machine is where they are."""
+        return
 
     def logs(self, names: tuple[str, ...], *, follow: bool, tail: int) -> Iterator[str]:
         """The last ``tail`` lines of each log of the named units or processes, and new ones while ``follow``.
@@ -220,16 +225,3 @@ class LocalTarget:
 def _wanted(fleet: Fleet, kind: Kind, count: int) -> Wanted:
     lines = shape(fleet, kind)
     return Wanted(kind, count, digest(lines), lines)
-
-
-def _settings(fleet: Fleet) -> Settings:
-    return Settings(
-        fleet=fleet.name,
-        target=LocalTarget.kind,
-        file=str(fleet.file),
-        store=fleet.store.url,
-        store_options=to_plain(fleet.store.options),
-        replicas=fleet.serving.replicas,
-        min_available=fleet.serving.min_available,
-        keep=fleet.serving.keep,
-    )

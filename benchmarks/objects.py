@@ -1,0 +1,140 @@
+"""Publishing to and fetching from an object store, against `rclone copy`: `python -m benchmarks.objects`.
+
+The S3 server runs on the same machine, so it is one of those that share the processor with whoever is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.figure import Figure, machine, table, told
+from tests.s3 import S3, s3_server
+from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.store.example import write_example
+from tfsdeploy.store.record import File, Record, digest_of, encode
+
+MEGABYTES = int(os.environ.get("TFSDEPLOY_BENCH_MEGABYTES", "2000"))
+FILES = 40
+ROUNDS = 3
+
+PUSH = "import sys; from pathlib import Path; store.publish('m', Path(sys.argv[3]), int(sys.argv[4]))"
+FETCH = (
+    "import sys; from pathlib import Path; from tfsdeploy.store.fetch import Fetcher; "
+    "Fetcher(store, Path(sys.argv[3])).bring('m', int(sys.argv[4]), None, lambda done, total: None)"
+)
+OPEN = (
+    "import sys; from tfsdeploy.store.store import open_store; "
+    "store = open_store('s3://models/bench', {'endpoint': sys.argv[1], 'region': 'us-east-1'}); "
+)
+IDLE = OPEN + "store.models()"
+
+
+VERSIONS = int(os.environ.get("TFSDEPLOY_BENCH_VERSIONS", "10000"))
+MANY = (
+    "import sys; from datetime import UTC, datetime; from tfsdeploy.store.store import open_store; "
+    "from tfsdeploy.store.gc import collect; "
+    "store = open_store(f's3://models/{sys.argv[2]}', {'endpoint': sys.argv[1], 'region': 'us-east-1'}); "
+)
+CALLS = {
+    "versions": "store.versions('m')",
+    "gc": "list(collect(store, ['m'], keep=1, at=datetime.now(UTC), act=False))",
+    "verify": "[store.verify(record) for n in store.versions('m') if (record := store.record('m', n))]",
+}
+MEMORY_MB, LINEAR = 200, 2.5
+
+
+def main() -> int:
+    """Measure and print; the exit code says whether everything was reached."""
+    print(machine(), flush=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfsdeploy-bench-")))
+        (folder / "s3").mkdir()
+        server = stack.enter_context(s3_server(folder / "s3"))
+        os.environ |= server.environment
+        server.make_bucket("models")
+        figures = told(_figures(server, folder)) + told(_many(server, folder))
+    print(f"\n{machine()}\n{table(figures)}")
+    return 0 if all(figure.reached for figure in figures) else 1
+
+
+def _figures(server: S3, folder: Path) -> list[Figure]:
+    source = folder / "source"
+    write_example(source, offset=1.0)
+    (source / "assets").mkdir()
+    block = os.urandom(MEGABYTES * 1_000_000 // FILES)
+    for number in range(FILES):
+        (source / "assets" / f"{number:02}").write_bytes(number.to_bytes(4, "big") + block[4:])
+    pushes, fetches = [], []
+    idle = _tfsdeploy(server, IDLE, folder, 0)[1]
+    memory = 0.0
+    for turn in range(1, ROUNDS + 1):
+        theirs = _rclone(server, [str(source), f":s3:models/peer/{turn}"])
+        ours, _ = _tfsdeploy(server, OPEN + PUSH, source, turn)
+        pushes.append(theirs / ours)
+        theirs = _rclone(server, [f":s3:models/peer/{turn}", str(folder / "rclone")])
+        ours, used = _tfsdeploy(server, OPEN + FETCH, folder / "ours", turn)
+        fetches.append(theirs / ours)
+        memory = max(memory, used - idle)
+        shutil.rmtree(folder / "rclone")
+        shutil.rmtree(folder / "ours")
+    what = f"of {MEGABYTES:,} MB in {FILES} files, against rclone copy, best of {ROUNDS}"
+    return [
+        Figure(f"push {what}", "x 0.9", f"x {max(pushes):.2f}", max(pushes) >= 0.9),
+        Figure(f"fetch {what}, verified", "x 0.9", f"x {max(fetches):.2f}", max(fetches) >= 0.9),
+        Figure("what a fetch takes beside an idle connection, RSS", "64 MB", f"{memory:.0f} MB", memory <= 64),
+    ]
+
+
+def _many(server: S3, folder: Path) -> list[Figure]:
+    """Calls on a model with very many versions, and on one with half as many."""
+    for prefix, count in (("half", VERSIONS // 2), ("all", VERSIONS)):
+        bucket = server.open(f"s3://models/{prefix}")
+        graph = b"\x08\x01"
+        file = File("saved_model.pb", len(graph), hashlib.sha256(graph).hexdigest())
+        for version in range(1, count + 1):
+            record = Record("m", version, digest_of([file]), (file,), "2020-01-01T00:00:00+00:00", "bench@here")
+            bucket.put(f"m/{version}/saved_model.pb", graph)
+            bucket.put(f"m/{version}/{RECORD_FILE}", encode(record).encode())
+    figures = []
+    for name, call in CALLS.items():
+        half, _ = _timed([sys.executable, "-c", MANY + call, server.endpoint, "half"])
+        seconds, used = _timed([sys.executable, "-c", MANY + call, server.endpoint, "all"])
+        what = f"{name} of {VERSIONS:,} versions"
+        reached = used <= MEMORY_MB and seconds <= LINEAR * half
+        said = f"{used:.0f} MB, x {seconds / half:.2f} ({seconds:.1f} s)"
+        figures.append(Figure(f"{what}: RSS, against half as many", f"{MEMORY_MB} MB, x {LINEAR}", said, reached))
+    return figures
+
+
+def _rclone(server: S3, words: list[str]) -> float:
+    """Seconds of a copy; rclone checks sizes and, where the store tells them, MD5 sums."""
+    flags = ["--s3-provider=SeaweedFS", "--s3-env-auth", "--s3-region=us-east-1", "--config=/dev/null"]
+    program = str(Path(sys.executable).with_name("rclone"))
+    return _timed([program, "copy", *words, *flags, f"--s3-endpoint={server.endpoint}", "--s3-no-check-bucket"])[0]
+
+
+def _tfsdeploy(server: S3, code: str, folder: Path, version: int) -> tuple[float, float]:
+    """Seconds and megabytes of a process of its own."""
+    return _timed([sys.executable, "-c", code, server.endpoint, "", str(folder), str(version)])
+
+
+def _timed(words: list[str]) -> tuple[float, float]:
+    begun = time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{words[:2]} ended with {process.returncode}")
+    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

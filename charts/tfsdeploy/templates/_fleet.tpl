@@ -1,0 +1,75 @@
+{{- /* What every object's template gets, as tfsdeploy/render/kubernetes/artefacts.py gives it: as JSON, for `fromJson`. */ -}}
+{{- define "tfsdeploy.fleet" -}}
+{{- include "tfsdeploy.check" . -}}
+{{- $v := .Values -}}
+{{- $f := .Files.Get "constants.json" | fromJson -}}
+{{- $_ := set $f "name" $v.name -}}
+{{- $_ := set $f "namespace" ($v.namespace | default .Release.Namespace) -}}
+{{- $_ := set $f "pullSecrets" $v.imagePullSecrets -}}
+{{- $_ := set $f "agentImage" (include "tfsdeploy.image" (dict "image" $v.agent.image "registry" $v.imageRegistry)) -}}
+{{- $_ := set $f "agentShare" (include "tfsdeploy.quantities" $v.agent.resources | fromJson) -}}
+{{- $serving := deepCopy $v.serving -}}
+{{- $least := $serving.replicas | default 1 -}}
+{{- if $serving.autoscale }}{{ $least = $serving.autoscale.min }}{{ $_ := set $serving.autoscale "cpu" ($serving.autoscale.cpu | default 70) }}{{ end -}}
+{{- $_ := set $serving "replicas" $least -}}
+{{- $_ := set $serving "minAvailable" ($serving.minAvailable | default (div (add (int64 $least) 1) 2)) -}}
+{{- $_ := set $serving "resources" (include "tfsdeploy.quantities" $serving.resources | fromJson) -}}
+{{- if $serving.disk }}{{ $_ := set $serving "disk" (include "tfsdeploy.text" $serving.disk) }}{{ end -}}
+{{- $gateway := deepCopy $v.gateway -}}
+{{- $_ := set $gateway "resources" (include "tfsdeploy.quantities" $gateway.resources | fromJson) -}}
+{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (include "tfsdeploy.store" . | fromJson) "storeOptions" (include "tfsdeploy.storeOptions" ($v.storeOptions | default dict)) "credentials" ($v.storeOptions | default dict).credentialsSecret "monitoring" $v.monitoring | toRawJson -}}
+{{- end }}
+
+{{- /* A scalar as it is written: Go's own way would print 1767225600 as 1.7672256e+09. */ -}}
+{{- define "tfsdeploy.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toRawJson . }}{{ end -}}
+{{- end }}
+
+{{- /* A number as a flag's value: tfsdeploy/render/serving.py, `number`. */ -}}
+{{- define "tfsdeploy.number" -}}
+{{- if eq (float64 .) (floor .) }}{{ int64 . }}{{ else }}{{ printf "%.6g" (float64 .) }}{{ end -}}
+{{- end }}
+
+{{- define "tfsdeploy.quantities" -}}
+{{- $made := dict -}}
+{{- range $key, $value := . }}{{ $_ := set $made $key (ternary $value (include "tfsdeploy.text" $value) (eq $key "gpu")) }}{{ end -}}
+{{- toRawJson $made -}}
+{{- end }}
+
+{{- /* tfsdeploy/render/images.py */ -}}
+{{- define "tfsdeploy.image" -}}
+{{- $first := splitList "/" .image | first -}}
+{{- $namesOne := and (contains "/" .image) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) -}}
+{{- if or (not .registry) $namesOne }}{{ .image }}{{ else }}{{ .registry }}/{{ .image }}{{ end -}}
+{{- end }}
+
+{{- /* tfsdeploy/render/kubernetes/volumes.py */ -}}
+{{- define "tfsdeploy.store" -}}
+{{- $v := .Values -}}
+{{- $scheme := splitList "://" $v.store | first -}}
+{{- $rest := trimPrefix (printf "%s://" $scheme) $v.store | trimAll "\n" -}}
+{{- if ne $scheme "file" }}{{ $rest = regexReplaceAll "/+$" $rest "" }}{{ else }}{{ $rest = clean $rest }}{{ end -}}
+{{- $head := splitList "/" $rest | first -}}
+{{- $below := trimPrefix $head $rest -}}
+{{- $inline := eq $v.serving.volume "inline" -}}
+{{- $url := printf "%s://%s" $scheme $rest -}}
+{{- if eq $scheme "pvc" -}}
+{{- dict "url" $url "claim" $head "folder" $below "made" false | toRawJson -}}
+{{- else if eq $scheme "nfs" -}}
+{{- $path := $below | default "/" -}}
+{{- if $inline }}{{ dict "url" $url "server" $head "path" $path "folder" "" "made" false | toRawJson }}
+{{- else }}{{ dict "url" $url "claim" (printf "%s-models" $v.name) "server" $head "path" $path "folder" "" "made" true | toRawJson }}{{ end -}}
+{{- else if has $scheme (list "s3" "gs" "az") -}}
+{{- dict "url" $url "folder" "" "made" false "fetched" true | toRawJson -}}
+{{- else if and (eq $scheme "file") $inline -}}
+{{- dict "url" $url "path" $rest "folder" "" "made" false | toRawJson -}}
+{{- else -}}
+{{- fail (printf "store: pods cannot reach a %s:// store; use pvc://CLAIM/PATH, nfs://HOST/PATH or s3://BUCKET/PREFIX, or serving.volume: inline for a folder of each node" $scheme) -}}
+{{- end -}}
+{{- end }}
+
+{{- /* How an object store is reached, as Python's json.dumps spells it. */ -}}
+{{- define "tfsdeploy.storeOptions" -}}
+{{- $o := . -}}
+{{- printf "{\"anonymous\": %s, \"ca_file\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s}" ($o.anonymous | default false | toRawJson) (get $o "caFile" | default nil | toRawJson) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) -}}
+{{- end }}

@@ -1,0 +1,88 @@
+"""A fleet on the cluster whose models are in S3: pods fetch them with the credentials of a Secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests import s3
+from tests.cluster.cluster import Cluster
+from tests.cluster.live import ClusterFleet, M
+from tests.cluster.namespace import Namespace
+from tests.cluster.product import ROOT
+from tests.s3_outage import MortalS3
+from tfsdeploy.store.example import write_example
+from tfsdeploy.store.objects import ObjectStore
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+PORTS = tuple(range(28101, 28109))
+"""Free ones: nothing else is in the first node's network but what the cluster made."""
+
+
+@contextmanager
+def server_inside(cluster: Cluster, folder: Path) -> Iterator[MortalS3]:
+    """An S3 server at the first node's address."""
+    first, address = cluster.machine(1).first.pid, cluster.nodes[0].address
+    argv = [sys.executable, "-m", "tests.cluster.forward", str(first), address, str(PORTS[6])]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT) as forward:
+        assert forward.stdout is not None
+        reached = f"http://127.0.0.1:{forward.stdout.readline().strip()}"
+        inside = ("nsenter", f"--target={first}", "--net", "--")
+        server = MortalS3(folder, PORTS, address, inside, reached)
+        folder.mkdir(parents=True)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+            forward.kill()
+
+
+def test_models_come_from_s3(namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promote, roll back, lose the store and a pod's agent: nothing fails, and the secret is in no object of ours."""
+    fleet = ClusterFleet(tmp_path / "fleet", namespace)
+    fleet.folder.mkdir()
+    data = {"AWS_ACCESS_KEY_ID": s3.KEY, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
+    for name, value in data.items():
+        monkeypatch.setenv(name, value)
+    with server_inside(namespace.cluster, tmp_path / "s3") as server:
+        namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models"}, "stringData": data})
+        store = ObjectStore(server.open("prod"))
+        for version in (1, 2):
+            write_example(tmp_path / f"{version}", offset=version - 0.5)
+            store.publish(M, tmp_path / f"{version}", version)
+        options = {"endpoint": server.endpoint, "region": s3.REGION, "credentialsSecret": "models"}
+        fleet.spec |= {"store": store.url, "storeOptions": options, "models": {M: {"version": 1}}}
+        fleet.spec["serving"]["disk"] = "1Gi"
+        fleet.up()
+        assert [row["version"] for row in fleet.run("versions", M, "-o", "json").document["versions"]] == [1, 2]
+        with fleet.stream({M: {1}}) as requests:
+            requests.now({M: {1, 2}})
+            fleet.run("promote", M, "2")
+            requests.now({M: {2}})
+            server.kill()
+            requests.now({M: {1, 2}})
+            fleet.run("rollback", M)
+            requests.now({M: {1}})
+            server.start()
+            fleet.namespace.kubectl("delete", "pod", fleet.pods("serving")[0], "--wait=true")
+            fleet.namespace.wait("another pod", lambda: len(fleet.pods("serving")) == 2)
+            fleet.healthy()
+        requests.check()
+        secret = data["AWS_SECRET_ACCESS_KEY"]
+        kinds = "deployments,pods,configmaps,events"
+        assert secret not in fleet.namespace.kubectl("get", kinds, "-o", "yaml")
+        logs = map(partial(_log, fleet), (*fleet.pods("serving"), *fleet.pods("gateway")))
+        assert not any(secret in text for text in logs)
+        fleet.run("down", "--yes")
+
+
+def _log(fleet: ClusterFleet, pod: str) -> str:
+    return fleet.namespace.kubectl("logs", pod, "--all-containers")

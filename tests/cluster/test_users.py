@@ -1,0 +1,84 @@
+"""Who drives a fleet: a user with rights in one namespace alone, one without them, and two with fleets of one name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.live import ClusterFleet, M
+from tests.cluster.namespace import Namespace
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+def user(namespace: Namespace, role: str, folder: Path) -> Path:
+    """The kubeconfig of somebody who has one of the cluster's own roles in a namespace, and nothing elsewhere."""
+    namespace.kubectl("create", "serviceaccount", role)
+    namespace.kubectl(
+        "create", "rolebinding", role, f"--clusterrole={role}", f"--serviceaccount={namespace.name}:{role}"
+    )
+    document = yaml.safe_load(namespace.cluster.kubeconfig.read_text())
+    document["users"] = [{"name": role, "user": {"token": namespace.kubectl("create", "token", role).strip()}}]
+    document["contexts"][0]["context"]["user"] = role
+    file = folder / f"{role}.kubeconfig"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+def test_the_admin_of_a_namespace_needs_nothing_else(fleet: ClusterFleet) -> None:
+    fleet.spec["serving"]["replicas"] = 1
+    fleet.spec["gateway"]["replicas"] = 1
+    fleet.push(M, 1)
+    fleet.push(M, 2)
+    fleet.spec["models"] = {M: {"version": 1}}
+    fleet.kubeconfig = user(fleet.namespace, "admin", fleet.folder)
+    fleet.up()
+    assert fleet.run("diff").out.endswith("fleet.yaml says\n")
+    fleet.run("promote", M, "2")
+    answered = fleet.run("predict", M, '{"instances": [1.0]}', "-o", "json").document["answer"]
+    assert answered["predictions"] == [2.0]
+    assert "gateway" in fleet.run("logs", "--tail", "3").out
+    fleet.run("down", "--yes")
+    assert fleet.namespace.get("deployments") == []
+
+
+def test_what_a_user_lacks_is_said_before_anything_is_made(namespace: Namespace, tmp_path: Path) -> None:
+    fleet = ClusterFleet(tmp_path, namespace)
+    fleet.spec["models"] = {M: {}}
+    fleet.kubeconfig = user(fleet.namespace, "view", fleet.folder)
+    error = fleet.run("up", "-o", "json", code=1).document["error"]
+    for words in ("patch deployments.apps", "create leases.coordination.k8s.io", "create pods/portforward"):
+        assert words in error["message"]
+    assert "list pods" not in error["message"]
+    assert [item for item in fleet.namespace.get("configmaps") if "shop" in item["metadata"]["name"]] == []
+
+
+def test_a_namesake_in_another_namespace_is_somebody_else(
+    namespace: Namespace, cluster: Cluster, tmp_path: Path
+) -> None:
+    # Nobody mounts them: volumes are all that two fleets of one name could take from each other.
+    other = Namespace(cluster, f"{namespace.name}-2")
+    other.create()
+    try:
+        ours, theirs = (ClusterFleet(tmp_path / where.name, where) for where in (namespace, other))
+        for fleet in (ours, theirs):
+            fleet.folder.mkdir()
+            fleet.spec["models"] = {M: {}}
+            fleet.spec["store"] = "nfs://files.test/models"
+            fleet.run("render", "-o", "deploy")
+            manifests = [fleet.folder / "deploy" / f"models-{kind}.yaml" for kind in ("volume", "claim")]
+            fleet.namespace.apply(*(yaml.safe_load(file.read_text()) for file in manifests))
+        name = f"{other.name}.shop-models"
+        assert "persistentvolume" not in ours.run("diff", code=None).out.replace("create  persistentvolume", "")
+        ours.run("down", "--yes")
+        left = [item["metadata"]["name"] for item in json.loads(cluster.kubectl("get", "pv", "-o", "json"))["items"]]
+        assert name in left
+        assert f"{namespace.name}.shop-models" not in left
+        theirs.run("down", "--yes")
+        assert name not in cluster.kubectl("get", "pv", "-o", "name")
+    finally:
+        other.delete()

@@ -1,0 +1,175 @@
+"""A proxy between a client and an S3 server that breaks what passes through it, the same way for the same seed."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import socketserver
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from urllib.parse import urlsplit
+
+FAULTS = (
+    "cut before",
+    "cut in request",
+    "cut after",
+    "cut in answer",
+    "refuse",
+    "refuse after",
+    "delay",
+    "corrupt request",
+    "corrupt answer",
+    "answer is longer",
+    "answer is shorter",
+)
+STATUSES = (500, 502, 503, 429, 403, 412, 404)
+
+
+@dataclass
+class Faults:
+    """What goes wrong: set ``rate`` to 0 for nothing; counts what did."""
+
+    endpoint: str
+    rate: float = 0.0
+    random: random.Random = field(default_factory=lambda: random.Random(0))
+    done: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, seed: int, rate: float) -> None:
+        """The faults of this seed from now on."""
+        with self.lock:
+            self.random, self.rate = random.Random(seed), rate
+
+    def next(self) -> tuple[str, float]:
+        """The fault of the next request, or none, and a number from 0 to 1 that says where."""
+        with self.lock:
+            if self.random.random() >= self.rate:
+                return "", 0.0
+            fault = self.random.choice(FAULTS)
+            self.done[fault] += 1
+            return fault, self.random.random()
+
+
+@contextmanager
+def fault_proxy(upstream: str) -> Iterator[Faults]:
+    """A proxy in front of a server, ``http://HOST:PORT``; lets everything through until it is told otherwise."""
+    host = urlsplit(upstream).netloc
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline(65537)
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
+            with suppress(OSError, http.client.HTTPException):
+                _pass(self, host, faults)
+                return
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        faults = Faults(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield faults
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> None:
+    body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    fault, where = faults.next()
+    if fault == "cut before":
+        return _cut(handler)
+    if fault == "refuse":
+        return _refuse(handler, where)
+    if fault == "delay":
+        time.sleep(0.05 * where)
+    if fault == "corrupt request" and body:
+        body = _flipped(body, where)
+    status, headers, answer = _ask(handler, upstream, body, where if fault == "cut in request" else 1.0)
+    if fault in ("cut after", "cut in request"):
+        return _cut(handler)
+    if fault == "refuse after":
+        return _refuse(handler, where)
+    if fault == "corrupt answer" and answer:
+        answer = _flipped(answer, where)
+    if handler.command == "HEAD":
+        return _answer(handler, status, headers, b"", None)
+    told = len(answer)
+    if fault == "answer is longer":
+        told += 1 + int(1000 * where)
+    if fault == "answer is shorter":
+        told = int(told * where)
+    if fault == "cut in answer":
+        answer = answer[: int(len(answer) * where)]
+    _answer(handler, status, headers, answer, told)
+    if told != len(answer):
+        _cut(handler)
+    return None
+
+
+def _ask(
+    handler: BaseHTTPRequestHandler, upstream: str, body: bytes, share: float
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    connection = http.client.HTTPConnection(upstream, timeout=30)
+    try:
+        connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in handler.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        connection.send(body[: int(len(body) * share)])
+        if share < 1.0:
+            return 0, [], b""
+        answer = connection.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
+    finally:
+        connection.close()
+
+
+def _answer(
+    handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[str, str]], answer: bytes, told: int | None
+) -> None:
+    handler.send_response_only(status)
+    for name, value in headers:
+        if name.lower() in ("connection", "transfer-encoding") or (
+            told is not None and name.lower() == "content-length"
+        ):
+            continue
+        handler.send_header(name, value)
+    if told is not None and status not in (204, 304):
+        handler.send_header("Content-Length", str(told))
+    handler.end_headers()
+    handler.wfile.write(answer)
+
+
+def _refuse(handler: BaseHTTPRequestHandler, where: float) -> None:
+    status = STATUSES[int(where * len(STATUSES))]
+    _answer(handler, status, [], b"" if handler.command == "HEAD" else b"<Error/>", 8)
+
+
+def _flipped(content: bytes, where: float) -> bytes:
+    at = int(where * len(content))
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def _cut(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+    with suppress(OSError):
+        handler.connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,163 @@
+"""A real S3 server on loopback: SeaweedFS, with one key pair that may do everything and one that may only read."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.server.live import free_ports
+from tfsdeploy.store.bucket import Bucket, open_bucket
+
+WEED = Path(sys.executable).with_name("weed")
+REGION = "us-east-1"
+KEY, SECRET = "writer-key", "writer-secret-5d41402abc4b"
+READER_KEY, READER_SECRET = "reader-key", "reader-secret-7d793037a076"
+LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running server.
+
+    Attributes:
+        endpoint: ``http://127.0.0.1:PORT``.
+        filer: the port of its file service, by which buckets are made.
+    """
+
+    endpoint: str
+    filer: int
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What `open_bucket` and `open_store` need beside the URL."""
+        return {"endpoint": self.endpoint, "region": REGION}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that hold the credentials of the key pair that may do everything."""
+        return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+    def make_bucket(self, name: str) -> str:
+        """An empty bucket; its URL."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.filer, timeout=10)
+        connection.request("POST", f"/buckets/{name}/")
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        assert answer.status < 300, f"bucket {name}: {answer.status}"
+        return f"s3://{name}"
+
+    def open(self, url: str, **options: object) -> Bucket:
+        """A bucket, or a prefix in it."""
+        return open_bucket(url, {**self.options, **options})
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3]:
+    """A server that keeps its data in an empty folder; ended with the context."""
+    for _ in range(3):
+        ports = free_ports(8)
+        process = start(folder, ports)
+        try:
+            if _answers(process, ports):
+                yield S3(f"http://127.0.0.1:{ports[6]}", ports[4])
+                return
+        finally:
+            # It takes its time to end in good order, and nobody wants what it holds.
+            process.kill()
+            process.wait()
+            remove_sockets(ports)
+    raise AssertionError(f"no S3 server; see {folder / 'log'}")
+
+
+def remove_sockets(ports: Sequence[int]) -> None:
+    """Remove the sockets of a server that was killed."""
+    for socket in (s for port in ports for s in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")):
+        socket.unlink(missing_ok=True)
+
+
+def start(
+    folder: Path,
+    ports: Sequence[int],
+    host: str = "127.0.0.1",
+    inside: Sequence[str] = (),
+    *,
+    auto_create: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a server.
+
+    Args:
+        folder: keeps its data, over ends and starts.
+        ports: eight that nobody has; the seventh one is S3's.
+        host: the address that it listens at.
+        inside: what starts it, such as in another network.
+        auto_create: the first object of a bucket makes the bucket.
+    """
+    master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = ports
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    everything = ["Admin", "Read", "Write", "List", "Tagging"]
+    pairs: Mapping[str, Any] = {
+        "identities": [
+            {"name": "writer", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": everything},
+            {
+                "name": "reader",
+                "credentials": [{"accessKey": READER_KEY, "secretKey": READER_SECRET}],
+                "actions": ["Read", "List"],
+            },
+        ]
+    }
+    (folder / "s3.json").write_text(json.dumps(pairs))
+    command = [
+        *inside, str(WEED), "server", f"-dir={data}", f"-ip={host}", f"-ip.bind={host}",
+        f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=256",
+        f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=1000",
+        "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+        "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        f"-s3.config={folder / 's3.json'}", f"-s3.autoCreateBucket={str(auto_create).lower()}",
+    ]  # fmt: skip
+    with (folder / "log").open("ab") as log:
+        # It looks for configuration in the home folder.
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env={**os.environ, "HOME": str(data)}
+        )
+
+
+def _answers(process: subprocess.Popen[bytes], ports: list[int]) -> bool:
+    """Whether it can write; False if it ended, because somebody else took one of its ports first."""
+    server = S3(f"http://127.0.0.1:{ports[6]}", ports[4])
+    end = time.monotonic() + LIMIT
+    while process.poll() is None:
+        with suppress(OSError, http.client.HTTPException, AssertionError):
+            _ask(ports[6])
+            server.make_bucket("ready")
+            _write(ports[4])
+            return True
+        assert time.monotonic() < end, f"the S3 server does not start within {LIMIT} s"
+        time.sleep(0.05)
+    return False
+
+
+def _ask(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/")
+    connection.getresponse().read()
+    connection.close()
+
+
+def _write(port: int) -> None:
+    # A bucket is only a name; an object needs a volume, which comes up later.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("PUT", "/buckets/ready/object", body=b"x" * 4096)
+    status = connection.getresponse().status
+    connection.close()
+    assert status < 300

@@ -1,0 +1,84 @@
+"""An S3 server that can be lost and come back, at any address and in any network."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import s3
+from tests.server.live import free_ports
+from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.store.bucket import Bucket, open_bucket
+
+LIMIT = 60.0
+
+
+@dataclass
+class MortalS3:
+    """A server with one bucket, ``models``; whoever uses it has `s3.KEY` in the environment.
+
+    Attributes:
+        folder: keeps its data, over ends and starts.
+        ports: eight of its own; the seventh one is S3's.
+        host: the address that it listens at.
+        inside: what starts it, such as in another network.
+        reached: its address as this process reaches it, if that is another one.
+        process: it, while it runs.
+    """
+
+    folder: Path
+    ports: Sequence[int]
+    host: str = "127.0.0.1"
+    inside: Sequence[str] = ()
+    reached: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return f"http://{self.host}:{self.ports[6]}"
+
+    @property
+    def options(self) -> dict[str, object]:
+        """How this process reaches it."""
+        return {"endpoint": self.reached or self.endpoint, "region": s3.REGION}
+
+    def open(self, prefix: str) -> Bucket:
+        """A prefix in its bucket."""
+        return open_bucket(f"s3://models/{prefix}", self.options)
+
+    def start(self) -> None:
+        """Start it, and wait until it takes objects."""
+        self.process = s3.start(self.folder, self.ports, self.host, self.inside, auto_create=True)
+        end = time.monotonic() + LIMIT
+        while True:
+            with suppress(TfsdeployError):
+                self.open("ready").put("x", b"")
+                return
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
+            assert time.monotonic() < end, "the S3 server does not answer"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it at once, as a loss would; its data stays."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        s3.remove_sockets(self.ports)
+
+
+@contextmanager
+def mortal_s3(folder: Path) -> Iterator[MortalS3]:
+    """One on loopback, until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = MortalS3(folder, free_ports(8))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

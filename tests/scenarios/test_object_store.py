@@ -1,0 +1,97 @@
+"""A fleet whose store is S3: a real server, the documented commands, and what happens when the store is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import s3
+from tests.s3_outage import MortalS3, mortal_s3
+from tests.scenarios.live import LiveFleet, eventually
+from tests.scenarios.stream import stream
+from tfsdeploy.store.objects import ObjectStore
+
+M = "m"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3]:
+    """An S3 server of the test's own, with its credentials in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    with mortal_s3(tmp_path / "s3") as server:
+        yield server
+
+
+@pytest.fixture
+def shop(server: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
+    """Two replicas and a gateway; versions 1 and 2 are in the store, the first one serves."""
+    fleet = LiveFleet(tmp_path / "fleet", tmp_path / "home", mode, samples)
+    options = {"endpoint": server.endpoint, "region": s3.REGION}
+    fleet.spec |= {"store": "s3://models/prod", "storeOptions": options, "models": {}}
+    fleet.spec["serving"] |= {"replicas": 2, "minAvailable": 1}
+    fleet.spec["gateway"]["replicas"] = 1
+    try:
+        fleet.serve(M, 1, 2)
+        yield fleet
+    finally:
+        fleet.down()
+
+
+def test_models_come_from_s3(shop: LiveFleet, server: MortalS3) -> None:
+    """Push, promote, roll back without a failed request; what is not true is not loaded; no secret is anywhere."""
+    store = ObjectStore(server.open("prod"))
+    with stream(shop, {M: {1}}) as requests:
+        requests.now(M, {1, 2})
+        shop.promote(M, 2)
+        requests.now(M, {2})
+        assert shop.effective(M, {2: 100})
+        shop.push(M, 3)
+        (file,) = (f.path for f in _record(store, 3).files if "data-00000" in f.path)
+        entry = store.bucket.stat(f"{M}/3/{file}")
+        assert entry is not None
+        store.bucket.put(f"{M}/3/{file}", b"x" * entry.size)
+        failed = shop.promote(M, 3, code=4).document["error"]["message"]
+        assert "other bytes" in failed
+        requests.now(M, {1, 2})
+        shop.rollback(M)
+        requests.now(M, {1})
+    requests.check()
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        assert s3.SECRET not in " ".join(process.info["cmdline"] or ())
+    for path in shop.home.rglob("*"):
+        assert not path.is_file() or s3.SECRET.encode() not in path.read_bytes(), path
+    for process in (*shop.servers(), *shop.envoys()):
+        assert "AWS_SECRET_ACCESS_KEY" not in process.environ()
+
+
+def test_the_store_is_away(shop: LiveFleet, server: MortalS3) -> None:
+    """What is there serves on, restarts and scales without it; a promote waits, and goes on when it is back."""
+    shop.push(M, 3)
+    with stream(shop, {M: {1}}) as requests:
+        server.kill()
+        try:
+            for part in (shop.servers()[0], *shop.replica_agents()):
+                shop.kill(part)
+                shop.healthy()
+            shop.run("status")
+            shop.run("rollback", M, code=4)
+            refused = shop.run("versions", M, "-o", "json", code=1).document["error"]["message"]
+            assert server.endpoint not in refused
+            shop.spec["serving"]["replicas"] = 3
+            shop.up()
+        finally:
+            server.start()
+        requests.now(M, {1, 3})
+        eventually(lambda: shop.run("promote", M, "3", code=None).code == 0, "a promote with the store back")
+        requests.now(M, {3})
+    requests.check()
+
+
+def _record(store: ObjectStore, version: int):  # type: ignore[no-untyped-def]
+    found = store.record(M, version)
+    assert found is not None
+    return found

@@ -1,0 +1,116 @@
+"""Every way in which a store says no, by real requests to a server that answers as the case says."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.s3 import KEY, SECRET
+from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.store.answers import StoreAway, StoreError
+from tfsdeploy.store.bucket import open_bucket
+
+TLS = Path(__file__).parents[1] / "cases" / "server" / "tls"
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "store" / "answers.yaml").read_text())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    status, body = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server, _serving(server) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(autouse=True)
+def client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    backoff = {"init_backoff": timedelta(milliseconds=1), "max_backoff": timedelta(milliseconds=4), "base": 2}
+    monkeypatch.setattr("tfsdeploy.store.connect._RETRY", {"max_retries": 1, "backoff": backoff})
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_answers(case: dict[str, Any], endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Handler, "status", case["status"])
+    monkeypatch.setattr(_Handler, "body", case["body"].encode())
+    bucket = open_bucket("s3://models/prod", {"endpoint": endpoint})
+    with pytest.raises(StoreError) as raised:
+        list(bucket.list("ranker"))
+    error = raised.value
+    assert error.message == case["message"]
+    assert isinstance(error, StoreAway) is case.get("away", False)
+    assert case.get("hint", "") in error.hint
+    assert error.where == "s3://models/prod/ranker"
+    assert "secret" not in str(error).replace("the secret", "")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["status"] != 200], ids=lambda case: case["name"])
+def test_answers_to_writes(case: dict[str, Any], endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Handler, "status", case["status"])
+    monkeypatch.setattr(_Handler, "body", case["body"].encode())
+    with pytest.raises(StoreError) as raised:
+        open_bucket("s3://models/prod", {"endpoint": endpoint}).put("a", b"1", create=True)
+    assert raised.value.message == case["message"]
+
+
+def test_no_credentials_anywhere(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    # The machine's own identity is asked for last, at an address where here nobody has any.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"{endpoint}/169.254.169.254")
+    monkeypatch.setattr(_Handler, "status", 404)
+    with pytest.raises(StoreError, match="no credentials were found"):
+        open_bucket("s3://models/prod", {"endpoint": endpoint}).get("a")
+
+
+def test_a_private_authority(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Handler, "body", b"hello")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.crt", TLS / "server.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        with _serving(server) as port:
+            options = {"endpoint": f"https://localhost:{port}"}
+            with pytest.raises(StoreError, match="nobody trusted signed its certificate"):
+                open_bucket("s3://models", options).get("a")
+            assert open_bucket("s3://models", {**options, "ca_file": str(TLS / "ca.crt")}).get("a") == b"hello"
+            with pytest.raises(TfsdeployError, match="holds no certificate"):
+                open_bucket("s3://models", {**options, "ca_file": __file__})

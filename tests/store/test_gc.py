@@ -1,0 +1,204 @@
+"""What no fleet needs leaves the store, in two runs; what one needs, or is young, or among the newest, never does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.s3 import S3
+from tfsdeploy.errors import Refused, TfsdeployError
+from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.store.gc import collect, unneeded
+from tfsdeploy.store.notes import FileNotes
+from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.refs import COMING, Life, decode, encode, forget, held, remember
+from tfsdeploy.store.store import FileStore, Store
+
+NOW = datetime(2026, 5, 20, tzinfo=UTC)
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, example: Callable[..., Path]
+) -> Iterator[FileStore | ObjectStore]:
+    """Versions 1 to 6 of a model, committed long ago, but for 4, which is young."""
+    folder = FileStore(tmp_path / "models")
+    for version in range(1, 7):
+        folder.publish("m", example(offset=float(version)), version)
+        file = folder.version_path("m", version) / RECORD_FILE
+        committed = (NOW - timedelta(days=6 if version == 4 else 19)).isoformat()
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), "committed": committed}))
+    if request.param == "file":
+        yield folder
+        return
+    server: S3 = request.getfixturevalue("s3")
+    made = ObjectStore(server.open(request.getfixturevalue("s3_bucket")))
+    for path in folder.root.rglob("*"):
+        if path.is_file():
+            made.bucket.put(str(path.relative_to(folder.root)), path.read_bytes())
+    yield made
+
+
+def run(store: Store, *, act: bool = True) -> list[tuple[int, str]]:
+    return [(row.version, row.done) for row in collect(store, ["m"], keep=1, at=NOW, act=act)]
+
+
+def needs(store: Store, *versions: int, fleet: str = "shop") -> None:
+    remember(store.notes, fleet, "life", {"m": set(versions)}, {}, NOW)
+
+
+@pytest.mark.parametrize(
+    ("held", "keep", "found"),
+    [
+        (set(), 1, [1, 2, 3, 4]),
+        ({2, 9}, 1, [1, 3, 4]),
+        (set(), 3, [1, 2]),
+        (set(), 0, [1, 2, 3, 4]),
+        (set(), 9, []),
+        ({1, 2, 3, 4, 5}, 1, []),
+    ],
+)
+def test_what_may_go(held: set[int], keep: int, found: list[int]) -> None:
+    assert unneeded([1, 2, 3, 4, 5], held, keep) == found
+
+
+def test_one_run_marks_and_the_next_one_sweeps(store: FileStore | ObjectStore) -> None:
+    needs(store, 2)
+    assert run(store, act=False) == [(1, "mark"), (3, "mark"), (5, "mark")]
+    assert run(store, act=False) == [(1, "mark"), (3, "mark"), (5, "mark")]
+    assert run(store) == [(1, "mark"), (3, "mark"), (5, "mark")]
+    # Needed since: the mark goes, and a later run begins anew.
+    needs(store, 2, 3)
+    assert run(store) == [(1, "sweep"), (5, "sweep")]
+    assert store.versions("m") == [2, 3, 4, 6]
+    needs(store, 2)
+    assert run(store) == [(3, "mark")]
+    assert run(store) == [(3, "sweep")]
+    assert run(store) == []
+    assert (store.versions("m"), store.uncommitted("m"), store.models()) == ([2, 4, 6], [], ["m"])
+    assert store.notes.names("marks") == []
+
+
+def test_every_fleet_and_every_life_of_it_counts(store: FileStore | ObjectStore) -> None:
+    needs(store, 1)
+    needs(store, 2, fleet="other")
+    remember(store.notes, "shop", "elsewhere", {"m": {3}}, {}, NOW)
+    assert held(store.notes) == {"shop": {"m": {1, 3}}, "other": {"m": {2}}}
+    assert run(store) == [(5, "mark")]
+    forget(store.notes, "shop", "life")
+    forget(store.notes, "other", "life")
+    assert held(store.notes) == {"shop": {"m": {3}}}
+    assert run(store) == [(1, "mark"), (2, "mark"), (5, "sweep")]
+
+
+def test_what_is_about_to_come_is_needed_for_a_day() -> None:
+    life = Life().next({"m": {1}}, {"m": {7}}, NOW)
+    assert life.numbers() == {"m": {1, 7}}
+    assert decode(encode({"life": life}), "note") == {"life": life}
+    assert life.next({"m": {1}}, {}, NOW + COMING / 2).numbers() == {"m": {1, 7}}
+    assert life.next({"m": {1}}, {}, NOW + COMING).numbers() == {"m": {1}}
+
+
+def test_a_promote_meanwhile_is_heard_or_refused(store: FileStore | ObjectStore, monkeypatch: Any) -> None:
+    needs(store, 2)
+    run(store)
+
+    def promoted_first(model: str, version: int) -> None:
+        raise AssertionError("it is needed by now")
+
+    read = type(store.notes).read
+    seen: list[str] = []
+
+    def promote_after_the_word(notes: Any, name: str) -> bytes | None:
+        # Between the word that it is being removed, and the look at what is needed.
+        if name == "refs/shop.json" and b'"sweeping": [1]' in (read(notes, "marks/m.json") or b"") and not seen:
+            seen.append(name)
+            with pytest.raises(Refused, match="is removing version 1 of m"):
+                remember(notes, "shop", "life", {"m": {2}}, {"m": {1}}, NOW)
+        return read(notes, name)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(type(store.notes), "read", promote_after_the_word)
+        meanwhile.setattr(store, "discard", promoted_first)
+        rows = []
+        with pytest.raises(AssertionError, match="needed by now"):
+            rows += run(store)
+    # Version 1 stayed, because its promote was heard although it was refused; 3 was the next.
+    assert seen
+    assert 1 in store.versions("m")
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_run_that_is_killed_is_finished_by_the_next(
+    store: FileStore | ObjectStore, step: int, monkeypatch: Any
+) -> None:
+    needs(store, 2, 3)
+    run(store)
+    steps = iter(range(99))
+
+    class Killed(BaseException):
+        """As SIGKILL: nothing is cleaned up."""
+
+    def maybe(do: Callable[..., Any]) -> Callable[..., Any]:
+        def either(*words: Any, **named: Any) -> Any:
+            if next(steps) == step:
+                raise Killed
+            return do(*words, **named)
+
+        return either
+
+    with monkeypatch.context() as dying:
+        dying.setattr(shutil, "rmtree", maybe(shutil.rmtree))
+        if isinstance(store, ObjectStore):
+            dying.setattr(store.bucket, "delete", maybe(store.bucket.delete))
+        with suppress(Killed):
+            run(store)
+    # Whatever is committed is whole.
+    for version in store.versions("m"):
+        record = store.record("m", version)
+        assert record is not None
+        store.verify(record)
+    run(store)
+    run(store)
+    assert (store.versions("m"), store.uncommitted("m")) == ([2, 3, 4, 6], [])
+
+
+def test_a_damaged_note_stops_everything(store: FileStore | ObjectStore) -> None:
+    assert store.notes.swap("refs/shop.json", None, b"{")
+    with pytest.raises(TfsdeployError, match="damaged"):
+        run(store)
+    assert store.versions("m") == [1, 2, 3, 4, 5, 6]
+
+
+def test_notes_are_changed_by_whoever_has_read_them(store: FileStore | ObjectStore) -> None:
+    notes = store.notes
+    assert notes.swap("refs/a.json", None, b"1")
+    assert not notes.swap("refs/a.json", None, b"2")
+    assert not notes.swap("refs/a.json", b"0", b"2")
+    assert notes.swap("refs/a.json", b"1", b"2")
+    threads = [
+        threading.Thread(target=remember, args=(notes, "b", f"life-{number}", {"m": {number}}, {}, NOW))
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {n for life in decode(notes.read("refs/b.json"), "b").values() for n in life.numbers()["m"]} == {0, 1, 2, 3}
+    assert notes.swap("refs/a.json", b"2", None)
+    assert (notes.read("refs/a.json"), notes.names("refs")) == (None, ["b.json"])
+
+
+def test_nothing_is_made_where_the_store_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(TfsdeployError, match="notes cannot be kept"):
+        needs(FileStore(tmp_path / "unmounted"), 1)
+    assert not (tmp_path / "unmounted").exists()
+    assert FileNotes(tmp_path / "unmounted").names("refs") == []

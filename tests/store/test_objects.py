@@ -1,0 +1,117 @@
+"""Versions in an object store: whole and recorded, or not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.s3 import S3
+from tfsdeploy.errors import Busy, UsageError
+from tfsdeploy.store.bucket import Bucket
+from tfsdeploy.store.claim import decode, encode
+from tfsdeploy.store.objects import ObjectStore
+
+Example = Callable[..., Path]
+
+LARGE = {"variables/variables.data-00000-of-00001": b"0123456789abcdef" * 650_000, "assets/words": b"a\nb\n"}
+
+
+@pytest.fixture
+def bucket(s3: S3, s3_bucket: str) -> Bucket:
+    return s3.open(s3_bucket)
+
+
+@pytest.fixture
+def store(bucket: Bucket) -> ObjectStore:
+    return ObjectStore(bucket)
+
+
+def _content(bucket: Bucket, folder: str) -> dict[str, bytes]:
+    return {entry.key.removeprefix(f"{folder}/"): bucket.get(entry.key) or b"" for entry in bucket.list(folder)}
+
+
+def test_round_trip(store: ObjectStore, bucket: Bucket, example: Example) -> None:
+    source = example(files=LARGE)
+    heard: list[tuple[int, int]] = []
+    record, was_there = store.publish("ranker", source, 7, lambda *seen: heard.append(seen))
+    assert not was_there
+    there = _content(bucket, "ranker/7")
+    assert json.loads(there.pop("tfsdeploy.json"))["digest"] == record.digest
+    assert there == {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*") if p.is_file()}
+    assert heard[-1] == (record.bytes, record.bytes)
+    assert store.record("ranker", 7) == record
+    assert (store.models(), store.versions("ranker"), store.uncommitted("ranker")) == (["ranker"], [7], [])
+    described = store.describe("ranker", 7)
+    assert (described.bytes, described.assets, list(described.signatures)) == (
+        record.bytes,
+        ("words",),
+        ["serving_default"],
+    )
+    assert described.path == f"{store.url}/ranker/7"
+
+
+def test_the_next_number(store: ObjectStore, bucket: Bucket, example: Example) -> None:
+    assert store.publish("ranker", example(), None)[0].version == 1
+    assert store.publish("ranker", example(), None, above=6)[0].version == 7
+    bucket.put("ranker/0009/saved_model.pb", b"")
+    assert store.publish("ranker", example(), None)[0].version == 10
+    assert store.newest("ranker") == 10
+    with pytest.raises(Busy, match="0009"):
+        store.publish("ranker", example(), 9)
+
+
+def test_same_and_other_bytes(store: ObjectStore, example: Example) -> None:
+    first, _ = store.publish("ranker", example(), 7)
+    assert store.publish("ranker", example(), 7) == (first, True)
+    with pytest.raises(Busy, match="published other bytes"):
+        store.publish("ranker", example(3.0), 7)
+    assert store.record("ranker", 7) == first
+
+
+def test_files_of_another_tool_are_adopted_not_replaced(store: ObjectStore, bucket: Bucket, example: Example) -> None:
+    for name, path in (("saved_model.pb", example() / "saved_model.pb"),):
+        bucket.put(f"ranker/7/{name}", path.read_bytes())
+    before = _content(bucket, "ranker/7")
+    with pytest.raises(Busy, match="without a commit record"):
+        store.publish("ranker", example(3.0), 7)
+    assert _content(bucket, "ranker/7") == before
+    assert store.uncommitted("ranker") == [7]
+    record, was_there = store.adopt("ranker", 7)
+    assert not was_there
+    assert store.adopt("ranker", 7) == (record, True)
+    assert store.publish("ranker", example(), 7) == (record, True)
+
+
+def test_only_a_complete_version_is_adopted(store: ObjectStore, bucket: Bucket) -> None:
+    with pytest.raises(UsageError, match="no such version"):
+        store.adopt("ranker", 7)
+    bucket.put("ranker/7/variables/variables.index", b"")
+    with pytest.raises(UsageError, match=r"saved_model\.pb is missing"):
+        store.adopt("ranker", 7)
+
+
+def test_a_claim_that_beats_is_left_alone(store: ObjectStore, bucket: Bucket, example: Example) -> None:
+    bucket.put("ranker/7/.claim", _claim(by="maria@build-7"))
+    with pytest.raises(Busy, match="maria@build-7 is publishing this number"):
+        store.publish("ranker", example(), 7)
+    with pytest.raises(Busy, match="has not ended"):
+        store.adopt("ranker", 7)
+    assert store.publish("ranker", example(), None)[0].version == 8
+
+
+def test_a_claim_that_was_given_up_is_taken_over(store: ObjectStore, bucket: Bucket, example: Example) -> None:
+    bucket.put("ranker/7/.claim", _claim(by="maria@build-7", released=True))
+    bucket.put("ranker/7/saved_model.pb", b"half of it")
+    bucket.put("ranker/7/left", b"of other files")
+    record, _ = store.publish("ranker", example(), 7)
+    assert store.versions("ranker") == [7]
+    assert "left" not in {file.path for file in record.files}
+    assert store.describe("ranker", 7).bytes == record.bytes
+
+
+def _claim(**changes: object) -> bytes:
+    plain = json.loads(encode(decode(b"")))
+    return json.dumps({**plain, "id": "1", "since": "2026-11-23T10:00:00+00:00", **changes}).encode()

@@ -1,0 +1,48 @@
+"""`tfsdeploy verify`: whether the bytes in the store are still those of their commit records."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from tfsdeploy.cli import complete, words
+from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.command import command as declare
+from tfsdeploy.cli.command import fleet_options
+
+
+@declare(
+    "verify",
+    examples=("tfsdeploy verify", "tfsdeploy verify ranker 7", "tfsdeploy verify -o json"),
+    exits=(0, 1, 2, 130),
+    fields=("store", "checked", "bytes", "damaged"),
+)
+@click.argument("model", required=False, shell_complete=complete.models)
+@click.argument("version", type=words.version, required=False, shell_complete=complete.versions)
+@fleet_options(by_name=True)
+def command(call: Call, model: str | None, version: int | None) -> int:
+    """Read every byte of the store's versions, of MODEL's, or of one, and compare them with their commit records.
+
+    Exit 1 if any differs. Replicas compare what they load by themselves; this finds what nobody has loaded for long.
+    """
+    from tfsdeploy.cli.stores import asked, models_of
+    from tfsdeploy.store.record import InvalidRecord
+    from tfsdeploy.store.verify import Damaged
+
+    stored = models_of(call)
+    call.answer.know(store=stored.url)
+    checked, size, damaged = 0, 0, []
+    for name, number in asked(stored, model, version):
+        try:
+            size += stored.verify(name, number, partial(call.report.progress, f"{name} {number}"))
+        except (Damaged, InvalidRecord) as error:
+            damaged.append({"model": name, "version": number, "error": error.message})
+            call.report.warn(error.message)
+        checked += 1
+    call.report.clear()
+    call.answer.give({"checked": checked, "bytes": size, "damaged": damaged})
+    if not call.answer.json:
+        sound = f"{len(damaged)} damaged" if damaged else "all as their commit records say"
+        click.echo(f"{checked} version{'' if checked == 1 else 's'}, {size} bytes read: {sound}")
+    return 1 if damaged else 0

@@ -1,0 +1,143 @@
+"""From the URL of an object store and the fleet file's storeOptions to a client; credentials come from around us."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tfsdeploy.errors import TfsdeployError, UsageError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+# One request: a part of some megabytes, over a thin line too.
+_REQUEST = timedelta(seconds=120)
+_CONNECT = timedelta(seconds=5)
+
+# Seven tries in about six seconds: a store that restarts is waited for, one that is not there is soon told.
+_RETRY = {
+    "max_retries": 6,
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+    "retry_timeout": timedelta(seconds=150),
+}
+
+_AWS_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_AWS_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_PROFILE = {
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "session_token",
+}
+
+
+def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
+    """A client for the bucket of a URL, rooted at the URL's prefix. Touches no network.
+
+    Args:
+        url: ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX`` or ``az://CONTAINER/PREFIX``.
+        options: fields of `tfsdeploy.fleet.model.StoreOptions` by name; what is absent or None has its default.
+
+    Raises:
+        UsageError: the URL is none of those.
+        TfsdeployError: an option, a CA file or a profile cannot be used.
+    """
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    parts = urlsplit(url)
+    bucket, prefix = parts.netloc, parts.path.strip("/") or None
+    makers: dict[str, tuple[Callable[..., ObjectStore], Callable[[str, Mapping[str, object]], dict[str, Any]]]]
+    makers = {"s3": (S3Store, _s3), "gs": (GCSStore, _gs), "az": (AzureStore, _az)}
+    if parts.scheme not in makers or not bucket:
+        raise UsageError("this is no object store", where=url, hint="s3://BUCKET/PREFIX, gs://… or az://…")
+    make, config_of = makers[parts.scheme]
+    config = config_of(bucket, options)
+    if options.get("anonymous"):
+        config["skip_signature"] = True
+    client: dict[str, Any] = {"timeout": _REQUEST, "connect_timeout": _CONNECT}
+    endpoint = str(config.get("endpoint") or config.get("base_url") or "")
+    if endpoint.startswith("http://"):
+        client["allow_http"] = True
+    if options.get("ca_file"):
+        client["root_certificate"] = _certificates(Path(str(options["ca_file"])))
+    try:
+        return make(bucket, prefix=prefix, client_options=client, retry_config=_RETRY, **config)
+    except Exception as error:
+        # obstore.exceptions.BaseError, ValueError and more; their texts may hold what the environment held.
+        raise TfsdeployError(
+            f"the store's client cannot be set up: {type(error).__name__}",
+            where=url,
+            hint="look at storeOptions, its caFile, and the variables AWS_*, GOOGLE_* or AZURE_*",
+        ) from error
+
+
+def _s3(bucket: str, options: Mapping[str, object]) -> dict[str, Any]:
+    # Not every server compares the digest of a signature with the bytes; of a checksum's all do that know them.
+    config: dict[str, Any] = {"checksum_algorithm": "SHA256"}
+    endpoint = str(options.get("endpoint") or next((e for n in _AWS_ENDPOINTS if (e := os.environ.get(n))), ""))
+    path_style = options.get("path_style")
+    if path_style is None:
+        # Only the provider itself is sure to have a host name for each bucket.
+        path_style = bool(endpoint)
+    if endpoint:
+        config["endpoint"] = endpoint.rstrip("/") if path_style else _host_of_bucket(endpoint, bucket)
+    config["virtual_hosted_style_request"] = not path_style
+    profile = _profile()
+    if not options.get("anonymous") and not any(os.environ.get(name) for name in _AWS_CREDENTIALS):
+        config |= {ours: profile[theirs] for theirs, ours in _PROFILE.items() if profile.get(theirs)}
+    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    config["region"] = region or profile.get("region") or "us-east-1"
+    return config
+
+
+def _gs(_: str, options: Mapping[str, object]) -> dict[str, Any]:
+    return {"base_url": options["endpoint"]} if options.get("endpoint") else {}
+
+
+def _az(_: str, options: Mapping[str, object]) -> dict[str, Any]:
+    return {"endpoint": options["endpoint"]} if options.get("endpoint") else {}
+
+
+def _host_of_bucket(endpoint: str, bucket: str) -> str:
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _profile() -> dict[str, str]:
+    """The AWS profile of the user: its region, and credentials if they are written there; empty if there is none."""
+    home = Path("~/.aws").expanduser()
+    name = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials")
+    config = Path(os.environ.get("AWS_CONFIG_FILE") or home / "config")
+    found: dict[str, str] = {}
+    for file, section in ((config, f"profile {name}" if name else "default"), (shared, name or "default")):
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(file)
+        except (configparser.Error, OSError, UnicodeDecodeError) as error:
+            # The error's text quotes lines of the file.
+            raise TfsdeployError("the AWS profile cannot be read", where=str(file)) from error
+        if parser.has_section(section):
+            found |= dict(parser[section])
+    if name and not found:
+        raise TfsdeployError(f"there is no AWS profile {name!r}", where=str(shared), hint="correct AWS_PROFILE")
+    return found
+
+
+def _certificates(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise TfsdeployError(f"the CA file cannot be read: {error.strerror}", where=str(file)) from error
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise TfsdeployError("the CA file holds no certificate", where=str(file), hint="it must be in PEM form")
+    return content

@@ -1,0 +1,123 @@
+"""A store's own notes: small documents below ``.tfsdeploy/``, each changed only by whoever has read its last state."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.files import replace_file
+from tfsdeploy.store.answers import Taken
+from tfsdeploy.store.bucket import Bucket
+
+FOLDER = ".tfsdeploy"
+
+
+class Notes(Protocol):
+    """The notes of one store; every method raises TfsdeployError if the store is away or refuses."""
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the notes in a folder such as ``refs``, sorted."""
+
+    def read(self, name: str) -> bytes | None:
+        """What a note such as ``refs/shop.json`` says; None if there is none."""
+
+    def swap(self, name: str, before: bytes | None, after: bytes | None) -> bool:
+        """Write ``after`` (None: remove it) if the note still says ``before`` (None: there is none); whether it did."""
+
+
+class FileNotes:
+    """Notes of a store that is a folder.
+
+    Args:
+        root: the store's folder, which is there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+
+    def names(self, folder: str) -> list[str]:
+        """See `Notes.names`."""
+        with _told(self._folder):
+            try:
+                return sorted(name for name in os.listdir(self._folder / folder) if not name.startswith("."))
+            except FileNotFoundError:
+                return []
+
+    def read(self, name: str) -> bytes | None:
+        """See `Notes.read`."""
+        with _told(self._folder):
+            try:
+                return (self._folder / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def swap(self, name: str, before: bytes | None, after: bytes | None) -> bool:
+        """See `Notes.swap`."""
+        file = self._folder / name
+        with _told(file):
+            for folder in (self._folder, file.parent):
+                # Not the store itself: where a mount is missing, nothing may be made in its place.
+                folder.mkdir(exist_ok=True)
+            with open(self._folder / ".lock", "ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if self.read(name) != before:
+                    return False
+                if after is None:
+                    file.unlink(missing_ok=True)
+                else:
+                    replace_file(file, after.decode())
+                return True
+
+
+class BucketNotes:
+    """Notes of an object store.
+
+    Args:
+        bucket: the store.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def names(self, folder: str) -> list[str]:
+        """See `Notes.names`."""
+        prefix = f"{FOLDER}/{folder}"
+        return sorted(entry.key[len(prefix) + 1 :] for entry in self._bucket.list(prefix))
+
+    def read(self, name: str) -> bytes | None:
+        """See `Notes.read`."""
+        return self._bucket.get(f"{FOLDER}/{name}")
+
+    def swap(self, name: str, before: bytes | None, after: bytes | None) -> bool:
+        """See `Notes.swap`."""
+        key = f"{FOLDER}/{name}"
+        try:
+            if before is None:
+                if after is not None:
+                    self._bucket.put(key, after, create=True)
+                return after is not None or self._bucket.stat(key) is None
+            found = self._bucket.get_with_stat(key)
+            if found is None or found[0] != before:
+                return False
+            if after is None:
+                self._bucket.delete([key])
+            else:
+                self._bucket.put(key, after, replaces=found[1].etag)
+        except Taken:
+            # The answer to a write of ours may have been lost on the way.
+            return after is not None and self.read(name) == after
+        return True
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or place)
+        raise TfsdeployError(f"the store's notes cannot be kept: {error.strerror}", where=where) from error

@@ -1,0 +1,63 @@
+"""Read every byte of a version in an object store: what its files are, and whether its commit record says so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from tfsdeploy.store.bucket import PART, Bucket, Entry
+from tfsdeploy.store.record import File, Record
+from tfsdeploy.store.tree import Progress, counter
+from tfsdeploy.store.verify import Damaged
+
+WORKERS = 4
+
+
+def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progress) -> tuple[File, ...]:
+    """The files that objects are.
+
+    Args:
+        bucket: the store.
+        entries: the objects, by the path that they have in their version.
+        progress: hears how many bytes are read.
+
+    Returns:
+        Sorted by path.
+
+    Raises:
+        Replaced: one changed since it was listed.
+        StoreError: one cannot be read.
+    """
+    count = counter(progress, sum(entry.size for entry in entries.values()))
+    with ThreadPoolExecutor(WORKERS, "hash") as pool:
+        return tuple(sorted(pool.map(lambda item: _hash(bucket, item[0], item[1], count), entries.items())))
+
+
+def verify(bucket: Bucket, record: Record, progress: Progress) -> None:
+    """Hash every file that a commit record names. What else is beside them means nothing in an object store.
+
+    Raises:
+        Damaged: names the first file that differs, and how: what can be seen without reading comes first.
+        StoreError: the store does not answer.
+    """
+    name, folder = f"{record.model}/{record.version}", f"{record.model}/{record.version}/"
+    there = {entry.key.removeprefix(folder): entry for entry in bucket.list(folder.rstrip("/"))}
+    for file in record.files:
+        if file.path not in there:
+            raise Damaged(f"{name}: {file.path} is missing")
+        size = there[file.path].size
+        if size != file.size:
+            raise Damaged(f"{name}: {file.path} has {size} bytes, the commit record says {file.size}")
+    for found in hash_objects(bucket, {file.path: there[file.path] for file in record.files}, progress):
+        if found not in record.files:
+            raise Damaged(f"{name}: {found.path} has other bytes than its commit record says")
+
+
+def _hash(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes], None]) -> File:
+    digest = hashlib.sha256()
+    for start in range(0, entry.size, PART):
+        piece = bytes(bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag))
+        digest.update(piece)
+        count(piece)
+    return File(name, entry.size, digest.hexdigest())

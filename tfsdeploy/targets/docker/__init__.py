@@ -1,0 +1,1 @@
+"""The Docker target: a fleet as containers of one engine, local or remote."""

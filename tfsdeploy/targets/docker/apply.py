@@ -1,0 +1,167 @@
+"""Carry out a plan on an engine: start containers, wait until they are in use, see old ones off. Decides nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.protocol.agents import BEAT_SECONDS
+from tfsdeploy.render.containers import GATEWAY_DRAIN_SECONDS
+from tfsdeploy.render.docker.container import LABEL, Container, Kind, network_name, run_volume
+from tfsdeploy.render.docker.containers import gateway, keeper, replica
+from tfsdeploy.render.docker.shape import labels
+from tfsdeploy.report import Report
+from tfsdeploy.targets.docker.engine import Engine
+from tfsdeploy.targets.docker.observed import Seen
+from tfsdeploy.targets.docker.plan import Mend, Renew, Step
+from tfsdeploy.targets.docker.reach import Reach
+from tfsdeploy.targets.docker.state import StateVolume
+from tfsdeploy.targets.plan import Remove, Replace, Start
+from tfsdeploy.targets.readiness import gateway_lacks, replica_lacks
+from tfsdeploy.targets.statuses import gateway_status, replica_status
+
+LOOK_SECONDS = 0.1
+
+IN_USE_SECONDS = BEAT_SECONDS
+"""From a replica's own word that it is ready until every gateway surely routes to it: they follow it by long poll."""
+
+LEAVING_SECONDS = 80
+"""How long an agent may take to leave: every gateway has acknowledged, or has not been heard of for a lease."""
+
+ENDING_SECONDS = 10
+LAST_LINES = 3
+
+
+class Executor:
+    """Walks a plan.
+
+    Args:
+        engine: where.
+        fleet: what is wanted.
+        reach: how agents are asked.
+        report: hears of every step and what is waited for.
+        timeout: seconds that one step may take.
+    """
+
+    def __init__(self, engine: Engine, fleet: Fleet, reach: Reach, report: Report, timeout: float) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._reach = reach
+        self._report = report
+        self._timeout = timeout
+        self._state = StateVolume(engine, fleet.name)
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Every step in its order; mends, starts and removals that follow each other at once.
+
+        Raises:
+            TfsdeployError: a step took too long; says what is missing and what stands.
+        """
+        for kind, group in groupby(steps, key=type):
+            if kind in (Replace, Renew):
+                for step in group:
+                    self._report.say(str(step))
+                    self._one(step)
+            else:
+                self._together(list(group))
+
+    def _together(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self._report.say(str(step))
+            if isinstance(step, Mend | Start):
+                self._start(step.kind, step.ordinal)
+        self._wait_ready([step.name for step in steps if isinstance(step, Mend | Start)])
+        leaving = [step.name for step in steps if isinstance(step, Remove)]
+        see_off(self._engine, self._state, self._fleet.name, leaving)
+
+    def _one(self, step: Step) -> None:
+        name = self._fleet.name
+        if isinstance(step, Replace):
+            self._start(step.kind, step.ordinal)
+            self._wait_ready([step.name])
+            time.sleep(IN_USE_SECONDS)
+            see_off(self._engine, self._state, name, [step.old])
+        elif isinstance(step, Renew) and step.kind == "state":
+            self._engine.stop(step.name, ENDING_SECONDS)
+            self._engine.remove(step.name)
+            start(self._engine, self._fleet, keeper(self._fleet))
+        elif isinstance(step, Renew):
+            if self._fleet.gateway.replicas == 1:
+                self._report.warn(f"{step.name} is the only gateway: its ports are closed while it is renewed")
+            see_off(self._engine, self._state, name, [step.name])
+            self._start(step.kind, step.ordinal)
+            self._wait_ready([step.name])
+            # The next one leaves when whoever stands in front of the gateways has seen that this one is back.
+            time.sleep(GATEWAY_DRAIN_SECONDS)
+
+    def _start(self, kind: Kind, ordinal: int) -> None:
+        """The parts of a unit that are not there, and those that do not run."""
+        make: Callable[[Fleet, int], tuple[Container, ...]] = gateway if kind == "gateway" else replica
+        there = {seen.name: seen for seen in self._engine.observed(self._fleet.name)}
+        for container in make(self._fleet, ordinal):
+            found = there.get(container.name)
+            if found is None:
+                start(self._engine, self._fleet, container)
+            elif not found.runs:
+                self._engine.start_again(container.name)
+
+    def _wait_ready(self, names: Sequence[str]) -> None:
+        until, told = time.monotonic() + self._timeout, ""
+        while names and (lacking := self._lacking(names)):
+            text = "; ".join(lacking)
+            if time.monotonic() > until:
+                raise TfsdeployError(
+                    f"not done within {self._timeout:.0f} s: {text}",
+                    hint="what served before serves on; mend the cause and run `tfsdeploy up` again",
+                )
+            if text != told:
+                self._report.waiting(text)
+                told = text
+            time.sleep(LOOK_SECONDS)
+
+    def _lacking(self, names: Sequence[str]) -> list[str]:
+        there = self._engine.observed(self._fleet.name)
+        release = self._state.read()
+        generation = 0 if release is None else release.generation
+        return [f"{name}: {why}" for name in names if (why := self._lacks(name, there, generation)) is not None]
+
+    def _lacks(self, name: str, there: Sequence[Seen], generation: int) -> str | None:
+        parts = [seen for seen in there if seen.unit == name]
+        for part in parts:
+            if part.state != "running":
+                lines = list(self._engine.log_lines(part.name, follow=False, tail=LAST_LINES))
+                return f"its {part.part} is {part.status.lower()}: {' / '.join(lines)}"
+        agent = next((seen for seen in parts if seen.part == "agent"), None)
+        if agent is None:
+            return "its agent is gone"
+        url = self._reach.url(agent)
+        if agent.kind == "gateway":
+            gateway_said = gateway_status(url)
+            return "its agent is starting" if gateway_said is None else gateway_lacks(gateway_said)
+        replica_said = replica_status(url)
+        return "its agent is starting" if replica_said is None else replica_lacks(replica_said, generation)
+
+
+def start(engine: Engine, fleet: Fleet, container: Container) -> None:
+    """Make one container with its volumes, and start it."""
+    ours = {f"{LABEL}.fleet": fleet.name}
+    for mount in container.mounts:
+        if mount.kind == "volume":
+            engine.make_volume(mount.source, ours)
+    engine.start(container, network_name(fleet.name), labels(fleet, container))
+
+
+def see_off(engine: Engine, state: StateVolume, fleet_name: str, names: Sequence[str]) -> None:
+    """Let units leave, and remove what is left of them: the agent first, which ends when nobody uses the unit."""
+    there = [seen for seen in engine.observed(fleet_name) if seen.unit in names]
+    for seen in sorted(there, key=lambda seen: (seen.unit, seen.part != "agent")):
+        engine.stop(seen.name, LEAVING_SECONDS if seen.part == "agent" else ENDING_SECONDS)
+    for seen in there:
+        engine.remove(seen.name)
+    for name in {seen.unit for seen in there}:
+        engine.remove_volume(run_volume(name))
+    if gone := [seen.unit for seen in there if seen.kind == "replica" and seen.part == "agent"]:
+        state.forget(gone)

@@ -1,0 +1,313 @@
+"""One Docker engine, local or remote, through the official SDK: thin, with every failure in one clear line."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.render.docker.container import HEALTH_SECONDS, LABEL, LOG_OPTIONS, TMP, USER, Container
+from tfsdeploy.report import Report
+from tfsdeploy.targets.docker.observed import Seen, seen
+
+ANSWER_SECONDS = 60
+
+_BUSY = re.compile(
+    r"Bind for (\S+) failed: port is already allocated|listen tcp\d? (\S+): bind: address already in use"
+)
+
+
+class Engine:
+    """Requests to one engine; opened at the first one. ``DOCKER_HOST`` and its companions say which."""
+
+    @cached_property
+    def client(self) -> Any:
+        """The SDK's client.
+
+        Raises:
+            TfsdeployError: the SDK is missing, or ``DOCKER_HOST`` makes no sense.
+        """
+        try:
+            import docker
+        except ImportError as error:
+            hint = "pip install 'tfsdeploy[docker]'"
+            raise TfsdeployError("the target docker needs the package docker", hint=hint) from error
+        with self._said():
+            return docker.from_env(timeout=ANSWER_SECONDS, use_ssh_client=self.url.startswith("ssh://"))
+
+    @property
+    def url(self) -> str:
+        """Where the engine is."""
+        return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine, so that its networks and folders are this machine's."""
+        return self.url.startswith("unix://")
+
+    @property
+    def host(self) -> str:
+        """The machine that it is on, as this one reaches it."""
+        return "127.0.0.1" if self.is_local else urlsplit(self.url).hostname or "127.0.0.1"
+
+    def words(self) -> str:
+        """Which engine this is.
+
+        Raises:
+            TfsdeployError: it does not answer.
+        """
+        with self._said():
+            found = self.client.version()
+        return f"{self.url}: Docker {found['Version']}"
+
+    def observed(self, fleet_name: str) -> tuple[Seen, ...]:
+        """The containers of a fleet, in the order of their numbers."""
+        with self._said():
+            rows = self.client.api.containers(all=True, filters={"label": f"{LABEL}.fleet={fleet_name}"})
+        found = [one for row in rows if (one := seen(row)) is not None]
+        return tuple(sorted(found, key=lambda one: (one.kind, one.ordinal, one.name)))
+
+    def need_image(self, image: str, report: Report) -> None:
+        """See that an image is there, and pull it if it is not.
+
+        Raises:
+            TfsdeployError: nobody has it.
+        """
+        import docker
+
+        with self._said(), suppress(docker.errors.ImageNotFound):
+            self.client.images.get(image)
+            return
+        repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
+        report.say(f"pull    {image}")
+        try:
+            for row in self.client.api.pull(repository, tag=tag, stream=True, decode=True):
+                if "error" in row:
+                    raise TfsdeployError(_no_image(image, row["error"]), hint=_IMAGE_HINT)
+                if row.get("progress"):
+                    report.waiting(f"{image}: {row.get('id', '')} {row['status']} {row['progress']}")
+        except docker.errors.APIError as error:
+            raise TfsdeployError(_no_image(image, error.explanation or str(error)), hint=_IMAGE_HINT) from error
+
+    def make_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """A bridge, unless it is there."""
+        with self._said():
+            rows = [row for row in self.client.api.networks(names=[name]) if row["Name"] == name]
+            if rows:
+                _check_ours(f"network {name}", rows[0].get("Labels"), labels)
+            else:
+                self.client.networks.create(name, driver="bridge", labels=dict(labels), check_duplicate=True)
+
+    def make_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """A volume, unless it is there."""
+        import docker
+
+        with self._said():
+            try:
+                _check_ours(f"volume {name}", self.client.volumes.get(name).attrs.get("Labels"), labels)
+            except docker.errors.NotFound:
+                self.client.volumes.create(name, labels=dict(labels))
+
+    def start(self, container: Container, network: str, labels: Mapping[str, str]) -> None:
+        """Make a container and start it.
+
+        Raises:
+            TfsdeployError: its name is somebody else's, a port is busy, its folder is not there; nothing of it is left.
+        """
+        from docker import types
+
+        options: dict[str, Any] = {}
+        if container.entrypoint:
+            options["entrypoint"] = list(container.entrypoint)
+        if container.health:
+            nanos = {key: value * 10**9 for key, value in HEALTH_SECONDS.items()}
+            options["healthcheck"] = {"test": ["CMD", "/bin/bash", "-c", container.health], "retries": 3, **nanos}
+        if container.gpus:
+            options["device_requests"] = [types.DeviceRequest(count=container.gpus, capabilities=[["gpu"]])]
+        mounts = [types.Mount(m.target, m.source, m.kind, read_only=m.read_only) for m in container.mounts]
+        with self._said(container.name):
+            made = self.client.containers.create(
+                container.image,
+                list(container.command),
+                name=container.name,
+                labels=dict(labels),
+                environment=dict(container.environment),
+                network=network,
+                mounts=mounts,
+                ports={f"{port.container}/tcp": (port.address, port.host) for port in container.ports},
+                user=USER,
+                read_only=True,
+                tmpfs={"/tmp": TMP},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                restart_policy={"Name": "unless-stopped"},
+                log_config=types.LogConfig(type="json-file", config=LOG_OPTIONS),
+                mem_limit=container.memory,
+                memswap_limit=container.memory,
+                nano_cpus=None if container.cores is None else int(container.cores * 1e9),
+                cpu_shares=container.shares,
+                init=container.init,
+                **options,
+            )
+            try:
+                made.start()
+            except BaseException:
+                made.remove(force=True)
+                raise
+
+    def start_again(self, name: str) -> None:
+        """Start a container that was stopped."""
+        with self._said(name):
+            self.client.api.start(name)
+
+    def stop(self, name: str, seconds: int) -> None:
+        """End a container's process, and do not start it again; done already if it is gone."""
+        with self._said(name), self._gone_is_fine():
+            self.client.api.stop(name, timeout=seconds)
+
+    def remove(self, name: str) -> None:
+        """Remove a container; done already if it is gone."""
+        with self._said(name), self._gone_is_fine():
+            self.client.api.remove_container(name, force=True)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; done already if it is gone."""
+        with self._said(name), self._gone_is_fine():
+            self.client.api.remove_volume(name, force=True)
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network; done already if it is gone."""
+        with self._said(name), self._gone_is_fine():
+            self.client.api.remove_network(name)
+
+    def volumes(self, fleet_name: str) -> list[str]:
+        """The volumes of a fleet."""
+        with self._said():
+            found = self.client.api.volumes(filters={"label": f"{LABEL}.fleet={fleet_name}"})
+        return [row["Name"] for row in found["Volumes"] or ()]
+
+    def networks(self, fleet_name: str) -> list[str]:
+        """The networks of a fleet."""
+        with self._said():
+            return [row["Name"] for row in self.client.api.networks(filters={"label": f"{LABEL}.fleet={fleet_name}"})]
+
+    def files(self, name: str, path: str) -> dict[str, bytes]:
+        """A file, or every file of a folder, of a container that runs or not: name -> content; empty if not there."""
+        import docker
+
+        with self._said(name):
+            try:
+                chunks, _ = self.client.api.get_archive(name, path)
+            except docker.errors.NotFound:
+                return {}
+            archive = io.BytesIO(b"".join(chunks))
+        found = {}
+        with tarfile.open(fileobj=archive) as tar:
+            for entry in tar:
+                stream = tar.extractfile(entry) if entry.isfile() else None
+                if stream is not None:
+                    found[entry.name.rpartition("/")[2]] = stream.read()
+        return found
+
+    def run(self, name: str, argv: Sequence[str]) -> tuple[int, str]:
+        """Run a command in a container, to its end: its exit code, and what it printed."""
+        with self._said(name):
+            made = self.client.api.exec_create(name, list(argv))["Id"]
+            output = self.client.api.exec_start(made)
+            return int(self.client.api.exec_inspect(made)["ExitCode"]), output.decode(errors="replace")
+
+    @contextmanager
+    def opened(self, name: str, argv: Sequence[str]) -> Iterator[Any]:
+        """Run a command in a container, and talk with it through a socket; its input ends with the block."""
+        with self._said(name):
+            made = self.client.api.exec_create(name, list(argv), stdin=True)["Id"]
+            line = self.client.api.exec_start(made, socket=True)
+        raw = getattr(line, "_sock", line)
+        raw.settimeout(None)
+        try:
+            yield raw
+        finally:
+            # The engine ends the command's input when the connection closes, and all that holds it has to go.
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+            for end in (getattr(line, "_response", line), line, raw):
+                end.close()
+
+    def log_lines(self, name: str, *, follow: bool, tail: int) -> Iterator[str]:
+        """The last lines that a container printed, and new ones while ``follow``."""
+        with self._said(name), self._gone_is_fine():
+            if not follow:
+                text = self.client.api.logs(name, tail=tail)
+                yield from text.decode(errors="replace").splitlines()
+                return
+            rest = b""
+            for chunk in self.client.api.logs(name, tail=tail, stream=True, follow=True):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode(errors="replace")
+
+    @contextmanager
+    def _said(self, name: str = "") -> Iterator[None]:
+        """Turn the SDK's failures into one line for the reader."""
+        import docker
+        import requests
+
+        try:
+            yield
+        except docker.errors.APIError as error:
+            raise _refused(str(error.explanation or error), name) from error
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            hint = "start it, or let DOCKER_HOST name another; containers that run go on meanwhile"
+            raise TfsdeployError(
+                f"the Docker engine does not answer: {_short(error)}", where=self.url, hint=hint
+            ) from error
+
+    @contextmanager
+    def _gone_is_fine(self) -> Iterator[None]:
+        import docker
+
+        with suppress(docker.errors.NotFound):
+            yield
+
+
+_IMAGE_HINT = "`docker load` it on the engine's machine, or choose another one in the fleet file"
+
+
+def _no_image(image: str, why: str) -> str:
+    return f"the image {image} is not there and cannot be pulled: {why.strip().splitlines()[0]}"
+
+
+def _check_ours(what: str, found: Mapping[str, str] | None, labels: Mapping[str, str]) -> None:
+    if any((found or {}).get(key) != value for key, value in labels.items()):
+        raise TfsdeployError(f"the {what} is somebody else's", hint="give the fleet another name, or remove it")
+
+
+def _refused(words: str, name: str) -> TfsdeployError:
+    said = " ".join(words.split())
+    if busy := _BUSY.search(said):
+        port = busy[1] or busy[2]
+        hint = "choose others in gateway.rest and gateway.grpc, or end what listens there"
+        return TfsdeployError(f"the port {port} is in use", where=name, hint=hint)
+    if "no space left on device" in said:
+        return TfsdeployError("the engine's disk is full", where=name, hint="`docker system df` shows what takes it")
+    if "is already in use by container" in said:
+        hint = "it is none of this fleet's and stays as it is: rename it, or give the fleet another name"
+        return TfsdeployError("a container of this name is there already", where=name, hint=hint)
+    if "bind source path does not exist" in said:
+        path = said.rpartition("does not exist:")[2].strip()
+        return TfsdeployError(f"the store's folder is not on the engine's machine: {path}", where=name)
+    return TfsdeployError(f"the Docker engine refuses: {said}", where=name)
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    inner = re.findall(r"\[Errno \d+\] [^'\")]+|No such file or directory|Permission denied|Connection refused", text)
+    return inner[-1] if inner else text[:200]

@@ -1,0 +1,60 @@
+"""What `up` last applied, as a file of the fleet's state holds it. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+from tfsdeploy.fleet.model import Fleet, to_plain
+from tfsdeploy.targets.base import Settings
+
+FILE = "settings.json"
+
+# What `up` has written is `up`'s: there is no other owner to tell of.
+_KEPT = tuple(field.name for field in fields(Settings) if field.name != "owner")
+
+
+def settings_of(fleet: Fleet, target: str, file: str) -> Settings:
+    """The settings that follow from a fleet file.
+
+    Args:
+        fleet: the fleet.
+        target: where it lives.
+        file: the file that owns its name; empty where none does.
+    """
+    return Settings(
+        fleet=fleet.name,
+        target=target,
+        file=file,
+        store=fleet.store.url,
+        store_options=to_plain(fleet.store.options),
+        replicas=fleet.serving.replicas,
+        min_available=fleet.serving.min_available,
+        keep=fleet.serving.keep,
+    )
+
+
+def settings_to_text(settings: Settings) -> str:
+    """The inverse of `settings_from_text`."""
+    return json.dumps({name: getattr(settings, name) for name in _KEPT}, indent=1) + "\n"
+
+
+def settings_from_text(text: str) -> Settings:
+    """Settings as they were written; keys of a newer version are ignored.
+
+    Raises:
+        ValueError: it is no document of this kind.
+    """
+    try:
+        plain = json.loads(text)
+        known = {name: plain[name] for name in _KEPT}
+    except (TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    words = ("fleet", "target", "file", "store")
+    numbers = ("replicas", "min_available", "keep")
+    wrong = [name for name in words if not isinstance(known[name], str)]
+    wrong += [name for name in numbers if not isinstance(known[name], int)]
+    wrong += ["store_options"] * (not isinstance(known["store_options"], dict))
+    if wrong:
+        raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r}")
+    return Settings(**known)
