@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -78,17 +79,20 @@ def kept_layer(file: Path, make: Callable[[Path], None]) -> Layer:
         make: writes it.
     """
     note = file.with_suffix(".sha256")
-    if not note.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".draft")
-        make(draft)
-        digest: hashlib._Hash = hashlib.sha256()
-        with draft.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-        os.replace(draft, file)
-        note.write_text(digest.hexdigest())
-    return Layer(file, note.read_text())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # The cluster and the Docker engine may be built at the same time, by trees that share the cache.
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not note.exists():
+            draft = file.with_suffix(".draft")
+            make(draft)
+            digest: hashlib._Hash = hashlib.sha256()
+            with draft.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+            os.replace(draft, file)
+            note.write_text(digest.hexdigest())
+        return Layer(file, note.read_text())
 
 
 def pack(file: Path, content: Mapping[str, Path]) -> None:

@@ -183,6 +183,7 @@ def _kept(name: str, key: str, make: Callable[[Path], None]) -> Layer:
     layer = kept_layer(folder / f"{name}-{digest}.tar", make)
     layer.file.touch()
     for old in sorted(folder.glob(f"{name}-????????????.tar"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
-        old.with_suffix(".sha256").unlink(missing_ok=True)
+        for suffix in (".sha256", ".lock"):
+            old.with_suffix(suffix).unlink(missing_ok=True)
         old.unlink(missing_ok=True)
     return layer
