@@ -27,8 +27,9 @@ ROUNDS = 3
 
 PUSH = "import sys; from pathlib import Path; store.publish('m', Path(sys.argv[3]), int(sys.argv[4]))"
 FETCH = (
-    "import sys; from pathlib import Path; from tfsdeploy.store.fetch import Fetcher; "
-    "Fetcher(store, Path(sys.argv[3])).bring('m', int(sys.argv[4]), None, lambda done, total: None)"
+    "import sys; from pathlib import Path; from tfsdeploy.store.cache import Cache; "
+    "from tfsdeploy.store.fetch import Fetcher; "
+    "Fetcher(store, Cache(Path(sys.argv[3]))).bring('m', int(sys.argv[4]), None, lambda done, total: None)"
 )
 OPEN = (
     "import sys; from tfsdeploy.store.store import open_store; "

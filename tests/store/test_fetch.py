@@ -13,9 +13,11 @@ import pytest
 from tests.s3 import S3
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.bucket import Bucket
+from tfsdeploy.store.cache import Cache
 from tfsdeploy.store.example import write_example
-from tfsdeploy.store.fetch import RANGE, Fetcher
+from tfsdeploy.store.fetch import PART, Fetcher
 from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.ranges import RANGE, Pace
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.tree import silent
 from tfsdeploy.store.verify import Damaged, verify
@@ -77,16 +79,16 @@ def bring(fetcher: Fetcher, store: ObjectStore, version: int) -> None:
 
 def test_what_is_there_is_not_asked_for_again(store: ObjectStore, tmp_path: Path, asked: list[str]) -> None:
     """By a second replica of the machine, or by the same one when it starts again: the store may be away."""
-    bring(Fetcher(store, tmp_path / "here"), store, 1)
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
     digest = recorded(store, 1).digest
     asked.clear()
-    assert Fetcher(store, tmp_path / "here").bring("m", 1, digest, silent) is None
+    assert Fetcher(store, Cache(tmp_path / "here")).bring("m", 1, digest, silent) is None
     assert asked == []
 
 
 def test_two_replicas_fetch_once(store: ObjectStore, tmp_path: Path, asked: list[str]) -> None:
     """Whoever comes second waits."""
-    fetchers = [Fetcher(store, tmp_path / "here") for _ in range(3)]
+    fetchers = [Fetcher(store, Cache(tmp_path / "here")) for _ in range(3)]
     threads = [threading.Thread(target=fetcher.bring, args=("m", 1, None, silent)) for fetcher in fetchers]
     for thread in threads:
         thread.start()
@@ -98,27 +100,27 @@ def test_two_replicas_fetch_once(store: ObjectStore, tmp_path: Path, asked: list
 
 def test_room_is_made_of_what_nobody_uses(store: ObjectStore, tmp_path: Path) -> None:
     size = recorded(store, 1).bytes
-    fetcher, other = (Fetcher(store, tmp_path / "here", limit=2 * size + 100) for _ in range(2))
-    fetcher.hold({("m", 1)})
+    fetcher, other = (Fetcher(store, Cache(tmp_path / "here", 2 * size + 100)) for _ in range(2))
+    fetcher.cache.hold({("m", 1)})
     bring(fetcher, store, 1)
-    other.hold({("m", 2)})
+    other.cache.hold({("m", 2)})
     bring(other, store, 2)
     with pytest.raises(TfsdeployError, match=r"m/3 has \d+ bytes, and there is room for \d+ beside \d+ bytes") as full:
         bring(fetcher, store, 3)
     assert "serving.disk" in full.value.hint
     assert fetcher.local.versions("m") == [1, 2]
-    other.hold(set())
+    other.cache.hold(set())
     bring(fetcher, store, 3)
     assert fetcher.local.versions("m") == [1, 3]
-    fetcher.hold(set())
+    fetcher.cache.hold(set())
 
 
 def test_the_longest_unused_goes_first(store: ObjectStore, tmp_path: Path) -> None:
-    fetcher = Fetcher(store, tmp_path / "here", limit=2 * recorded(store, 1).bytes + 100)
+    fetcher = Fetcher(store, Cache(tmp_path / "here", 2 * recorded(store, 1).bytes + 100))
     for version in (1, 2):
-        fetcher.hold({("m", version)})
+        fetcher.cache.hold({("m", version)})
         bring(fetcher, store, version)
-    fetcher.hold(set())
+    fetcher.cache.hold(set())
     os.utime(tmp_path / "here" / ".locks" / "m.1.use", (2e9, 2e9))
     bring(fetcher, store, 3)
     assert fetcher.local.versions("m") == [1, 3]
@@ -136,10 +138,10 @@ def test_an_interrupted_fetch_goes_on(store: ObjectStore, tmp_path: Path, asked:
             raise Enough
 
     with pytest.raises(Enough):
-        Fetcher(store, tmp_path / "here").bring("m", 1, record.digest, stop)
-    assert Fetcher(store, tmp_path / "here").local.versions("m") == []
+        Fetcher(store, Cache(tmp_path / "here")).bring("m", 1, record.digest, stop)
+    assert Fetcher(store, Cache(tmp_path / "here")).local.versions("m") == []
     asked.clear()
-    bring(Fetcher(store, tmp_path / "here"), store, 1)
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
     assert "m/1/assets/file-0" not in asked
 
 
@@ -149,6 +151,7 @@ def test_killed_at_any_moment(store: ObjectStore, tmp_path: Path, s3: S3) -> Non
         "import os, sys\n"
         "from pathlib import Path\n"
         "from tfsdeploy.store.store import open_store\n"
+        "from tfsdeploy.store.cache import Cache\n"
         "from tfsdeploy.store.fetch import Fetcher\n"
         "left = int(sys.argv[4])\n"
         "def heard(done, total):\n"
@@ -156,13 +159,13 @@ def test_killed_at_any_moment(store: ObjectStore, tmp_path: Path, s3: S3) -> Non
         "    left -= 1\n"
         "    if left < 0: os.kill(os.getpid(), 9)\n"
         "store = open_store(sys.argv[1], {'endpoint': sys.argv[2]})\n"
-        "Fetcher(store, Path(sys.argv[3])).bring('m', 1, None, heard)\n"
+        "Fetcher(store, Cache(Path(sys.argv[3]))).bring('m', 1, None, heard)\n"
     )
     for ranges in range(7):
         folder = tmp_path / f"killed-{ranges}"
         words = [sys.executable, "-c", code, store.url, s3.endpoint, str(folder), str(ranges)]
         done = subprocess.run(words, check=False)
-        fetcher = Fetcher(store, folder)
+        fetcher = Fetcher(store, Cache(folder))
         assert (done.returncode == 0) == (fetcher.local.versions("m") == [1])
         bring(fetcher, store, 1)
 
@@ -181,7 +184,7 @@ def test_what_is_not_true_is_not_there(empty: ObjectStore, tmp_path: Path, spoil
     store = empty
     record, _ = store.publish("m", write_model(tmp_path / "source", 1, (5,)), 1)
     spoil(store.bucket)  # type: ignore[operator]
-    fetcher = Fetcher(store, tmp_path / "here")
+    fetcher = Fetcher(store, Cache(tmp_path / "here"))
     with pytest.raises(TfsdeployError, match=said):
         fetcher.bring("m", 1, record.digest, silent)
     assert fetcher.local.versions("m") == []
@@ -189,4 +192,148 @@ def test_what_is_not_true_is_not_there(empty: ObjectStore, tmp_path: Path, spoil
 
 def test_a_number_that_holds_other_bytes_than_the_release_names(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(Damaged, match="the release names sha256:00"):
-        Fetcher(store, tmp_path / "here").bring("m", 1, "sha256:00", silent)
+        Fetcher(store, Cache(tmp_path / "here")).bring("m", 1, "sha256:00", silent)
+
+
+def part_of(folder: Path, name: str) -> Path:
+    """What there is of a file that comes."""
+    (part,) = folder.glob(f"m/.fetching-*/assets/{name}{PART}")
+    return part
+
+
+def stopped_after(store: ObjectStore, folder: Path, size: int) -> None:
+    """Fetch version 1 until more than so many bytes are there."""
+
+    class Enough(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done > size:
+            raise Enough
+
+    with pytest.raises(Enough):
+        Fetcher(store, Cache(folder)).bring("m", 1, None, stop)
+
+
+def test_a_large_file_goes_on_where_it_was_interrupted(
+    store: ObjectStore, tmp_path: Path, asked_bytes: list[tuple[str, int]]
+) -> None:
+    stopped_after(store, tmp_path / "here", 2 * RANGE)
+    there = part_of(tmp_path / "here", "file-2").stat().st_size
+    assert there >= RANGE
+    asked_bytes.clear()
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
+    assert sum(size for key, size in asked_bytes if key.endswith("file-2")) == SIZE - there
+
+
+@pytest.fixture
+def asked_bytes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The keys and sizes of all ranges that the store is asked for."""
+    asked: list[tuple[str, int]] = []
+    method = Bucket.get_range
+
+    def told(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> object:
+        asked.append((key, end - start))
+        return method(bucket, key, start, end, etag)
+
+    monkeypatch.setattr(Bucket, "get_range", told)
+    return asked
+
+
+@pytest.mark.parametrize("harm", [lambda part: os.truncate(part, 7), lambda part: part.write_bytes(b"?" * (SIZE + 1))])
+def test_what_an_interrupted_fetch_has_left_may_be_wrong(store: ObjectStore, tmp_path: Path, harm: object) -> None:
+    """After a loss of power the end of a file may be anything."""
+    stopped_after(store, tmp_path / "here", 2 * RANGE)
+    part = part_of(tmp_path / "here", "file-2")
+    with part.open("r+b") as stream:
+        stream.write(b"not the first bytes")
+    harm(part)  # type: ignore[operator]
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
+
+
+def test_bytes_that_the_way_has_changed_are_asked_for_again(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, changed = Bucket.get_range, []
+
+    def change_once(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> object:
+        found = method(bucket, key, start, end, etag)
+        if key.endswith("file-2") and not changed:
+            changed.append(key)
+            return b"?" * len(found)
+        return found
+
+    monkeypatch.setattr(Bucket, "get_range", change_once)
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
+    assert changed
+
+
+def test_a_copy_that_rotted_is_fetched_anew_though_others_use_it(store: ObjectStore, tmp_path: Path) -> None:
+    fetcher, other = (Fetcher(store, Cache(tmp_path / "here")) for _ in range(2))
+    for one in (fetcher, other):
+        one.cache.hold({("m", 1)})
+    bring(fetcher, store, 1)
+    path = tmp_path / "here" / "m" / "1" / "assets" / "file-2"
+    with path.open("r+b") as stream, path.open("rb") as server:
+        stream.write(b"rot")
+        stream.flush()
+        assert fetcher.mend("m", 1, None, silent) == recorded(store, 1)
+        assert server.read(3) == b"rot", "a server that has it open keeps what it has"
+    verify(tmp_path / "here" / "m" / "1", recorded(store, 1))
+    assert other.mend("m", 1, None, silent) is None, "somebody else has mended it"
+    for one in (fetcher, other):
+        one.cache.hold(())
+
+
+def test_two_fetches_do_not_take_the_same_room(store: ObjectStore, tmp_path: Path) -> None:
+    """The second one is refused while the first one comes, and told by how much; not after it has filled the disk."""
+    size = recorded(store, 1).bytes
+    first, second = (Fetcher(store, Cache(tmp_path / "here", size + size // 2)) for _ in range(2))
+    refused: list[str] = []
+
+    def try_another(done: int, total: int) -> None:
+        if 0 < done < total and not refused:
+            with pytest.raises(TfsdeployError, match="that are being fetched") as full:
+                second.bring("m", 2, None, silent)
+            refused.append(full.value.message)
+
+    first.bring("m", 1, None, try_another)
+    assert refused
+    assert f"m/2 has {recorded(store, 2).bytes} bytes" in refused[0]
+    second.bring("m", 2, None, silent)
+    assert second.local.versions("m") == [2], "the first one is in nobody's use"
+
+
+def test_what_killed_processes_left_is_removed(store: ObjectStore, tmp_path: Path) -> None:
+    """A fetch that nobody goes on with, when its room is needed or a day has gone; what was being removed, at once."""
+    stopped_after(store, tmp_path / "here", RANGE)
+    half_removed = tmp_path / "here" / "m" / ".removed-9-1-1"
+    half_removed.mkdir()
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 2)
+    (left,) = (tmp_path / "here" / "m").glob(".fetching-*")
+    assert not half_removed.exists()
+    os.utime(left, (0, 0))
+    bring(Fetcher(store, Cache(tmp_path / "here")), store, 3)
+    assert not left.exists()
+    fetcher = Fetcher(store, Cache(tmp_path / "small", recorded(store, 2).bytes + RANGE))
+    stopped_after(store, tmp_path / "small", 2 * RANGE)
+    bring(fetcher, store, 2)
+    assert not list((tmp_path / "small" / "m").glob(".fetching-*"))
+
+
+@pytest.mark.parametrize("rate", [1 << 20, 10 << 20, 1 << 30])
+def test_a_bounded_bandwidth_is_kept(rate: int) -> None:
+    """However many ask: by a clock of the test's, from any moment on no more than the rate and one range."""
+    pace, now, begun = Pace(rate), 0.0, []
+    for _ in range(1000):
+        begun.append(now + pace.delay(pace.range_bytes, now))
+        now += 0.001
+    for number in (0, 10, 500):
+        seconds = begun[-1] - begun[number]
+        assert (len(begun) - 1 - number) * pace.range_bytes <= rate * (seconds + 1e-6)
+    assert pace.range_bytes <= rate
+    assert Pace(None).delay(RANGE, 1.0) == 0.0
+
+
+def test_a_fetch_of_bounded_bandwidth(store: ObjectStore, tmp_path: Path) -> None:
+    bring(Fetcher(store, Cache(tmp_path / "here"), bandwidth=200 << 20), store, 1)

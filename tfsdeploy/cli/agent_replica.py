@@ -83,12 +83,20 @@ def command(
     )
     cache = (verified_cache or folder / "verified.json").absolute()
     source = release_source(fleet, release, in_cluster)
-    found = open_store(store, json.loads(store_options))
+    options = json.loads(store_options)
+    found = open_store(store, options)
     if isinstance(found, FileStore):
         return run(settings, source, found, cache)
+    from tfsdeploy.render.quantities import bytes_of
+    from tfsdeploy.store.cache import Cache
     from tfsdeploy.store.fetch import Fetcher
     from tfsdeploy.store.objects import ObjectStore
 
     assert isinstance(found, ObjectStore)
-    fetcher = Fetcher(found, (models or folder / "models").absolute(), disk)
+    bandwidth = options.get("bandwidth")
+    fetcher = Fetcher(
+        found,
+        Cache((models or folder / "models").absolute(), disk),
+        None if bandwidth is None else int(bytes_of(bandwidth)),
+    )
     return run(settings, source, fetcher.local, cache, fetcher)

@@ -51,12 +51,13 @@ def _as_folder(source: Store, record: Record, progress: Progress) -> Iterator[Pa
     if isinstance(source, FileStore):
         yield source.version_path(record.model, record.version)
         return
+    from tfsdeploy.store.cache import Cache
     from tfsdeploy.store.fetch import Fetcher
     from tfsdeploy.store.objects import ObjectStore
 
     assert isinstance(source, ObjectStore)
     with tempfile.TemporaryDirectory(prefix="tfsdeploy-mirror-") as name:
-        fetcher = Fetcher(source, Path(name))
+        fetcher = Fetcher(source, Cache(Path(name)))
         try:
             fetcher.bring(record.model, record.version, record.digest, progress)
         except OSError as error:

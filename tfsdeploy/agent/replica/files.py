@@ -118,8 +118,7 @@ class VersionFiles:
         if self._fetcher is None:
             return
         versions = set().union(*in_use)
-        if versions != self._in_use:
-            self._fetcher.hold(versions)
+        if versions != self._in_use and self._fetcher.cache.hold(versions):
             self._in_use = versions
 
     def look_again(self) -> None:
@@ -201,7 +200,14 @@ class VersionFiles:
             if digest is not None and record.digest != digest:
                 return Files("bad", f"{name}: the store holds {record.digest}, the release names {digest}")
             began = time.monotonic()
-            self._cache.verify(path, record, verifying)
+            try:
+                self._cache.verify(path, record, verifying)
+            except Damaged:
+                if self._fetcher is None:
+                    raise
+                # What rotted here is whole where it came from.
+                if (mended := self._fetcher.mend(*key, digest, fetching)) is not None:
+                    self._cache.trust(path, mended)
             self._metrics.verify_seconds.observe(time.monotonic() - began)
             return Files("present", total=record.bytes, digest=record.digest)
         except Damaged as damage:
