@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from tfsdeploy.protocol.status import Failed
@@ -20,6 +20,11 @@ Action = Literal["predict", "classify", "regress", "status", "metadata"]
 _MODEL = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _INFERENCE = re.compile(_MODEL + r":(?P<action>(?-i:predict|classify|regress))\Z", re.IGNORECASE)
 _STATUS = re.compile(_MODEL + r"(?P<metadata>/metadata)?\Z", re.IGNORECASE)
+
+_CONTROL = re.compile(r"(?<!\\)((?:\\\\)*)\\u00([01][a-f])")
+
+# What the original's Protobuf escapes although JSON does not ask for it (json/internal/writer.cc).
+_PROTOBUF = str.maketrans({"<": "\\u003c", ">": "\\u003e", "\x7f": "\\u007f"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,13 @@ def parse(method: str, path: str) -> Request:
 
 def error_body(message: str) -> str:
     """An error as the REST API words it; empty for an empty message."""
-    return json.dumps({"error": message}, indent=4, ensure_ascii=False) if message else ""
+    return f'{{\n    "error": {quoted(message)}\n}}' if message else ""
+
+
+def quoted(text: str) -> str:
+    """A JSON string as RapidJSON writes it: what has no short escape in capitals, the rest as it is."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return _CONTROL.sub(lambda found: f"{found[1]}\\u00{found[2].upper()}", plain) if "\\u" in plain else plain
 
 
 def render_model_status(rows: Iterable[StatusRow]) -> str:
@@ -77,7 +88,12 @@ def render_model_status(rows: Iterable[StatusRow]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({"model_version_status": plain}, indent=1, ensure_ascii=False) + "\n"
+    return proto_json({"model_version_status": plain})
+
+
+def proto_json(plain: Any) -> str:
+    """A message in JSON, as TF Serving's Protobuf prints it."""
+    return json.dumps(plain, indent=1, ensure_ascii=False).translate(_PROTOBUF) + "\n"
 
 
 def parse_model_status(body: bytes | str) -> tuple[StatusRow, ...]:

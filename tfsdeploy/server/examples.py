@@ -5,6 +5,7 @@ The order of the checks is that of servables/tensorflow/{classifier,regressor,mu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,7 +161,20 @@ def _shown(signature: Any) -> str:
     """A signature definition as the original repeats it: its maps in the order of their keys."""
     from google.protobuf import text_format
 
-    return str(text_format.MessageToString(signature))
+    # Numbers of default inputs; C++ writes whole ones without a point.
+    return _NUMBER.sub(lambda found: found[1] + _number(found[2], found[3]), text_format.MessageToString(signature))
+
+
+_NUMBER = re.compile(r"(\b(float|scomplex|dcomplex|double)_val: )(\S+)")
+
+
+def _number(kind: str, text: str) -> str:
+    """A number as Protobuf's C++ text format writes it: as short as it can be read back (strtod, io/strtod.cc)."""
+    value = float(text)
+    short, long = (6, 9) if kind in ("float", "scomplex") else (15, 17)
+    shown = f"{value:.{short}g}"
+    same = np.float32(shown) == np.float32(value) if short == 6 else float(shown) == value
+    return shown if same or value != value else f"{value:.{long}g}"
 
 
 def _name(dtype: np.dtype[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import zlib
@@ -94,21 +93,20 @@ class Rest:
             asked = rest.parse(method, path)
             if asked.action == "status":
                 return 200, rest.render_model_status(self._core.status(asked.model, asked.version))
-            version = self._core.version_of(asked.model, asked.version, asked.label)
             if asked.action == "metadata":
-                return 200, self._metadata(asked.model, version)
-            if headers.get("Content-Encoding") == "gzip":
+                return 200, self._metadata(asked)
+            if "gzip" in headers.get("Content-Encoding", ""):
                 body = _inflated(body)
             if asked.action == "predict":
-                return 200, self._predict(asked.model, version, body)
-            return 200, self._infer(asked.action, asked.model, version, body)
+                return 200, self._predict(asked, body)
+            return 200, self._infer(asked.action, asked, body)
         except Failed as failed:
             return http_code(failed.code), rest.error_body(failed.message)
         except Exception as error:  # an answer in any case; what it was is for this server's own log
             say(f"{type(error).__name__} while answering {method} {path}: {error}")
             return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
 
-    def _predict(self, model_name: str, version: int | None, body: bytes) -> str:
+    def _predict(self, asked: rest.Request, body: bytes) -> str:
         begun = time.perf_counter()
         code = "OK"
         found: int | None = None
@@ -118,11 +116,12 @@ class Rest:
 
             def inputs_of(call: Call) -> dict[str, json_answer.Array]:
                 if not call.inputs:
-                    raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {signature}")
+                    named = document.get("signature_name") or "DEFAULT"
+                    raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {named}")
                 return json_tensor.inputs_of(document, {given.alias: given.dtype for given in call.inputs})
 
             answer = self._core.predict(
-                model_name, version, signature, inputs_of, _unknown_signature, timeout_ms=self._timeout_ms
+                asked.model, self._version_of(asked), signature, inputs_of, _unknown_signature, self._timeout_ms
             )
             found = answer.version
             return json_answer.render(answer.outputs, json_tensor.form_of(document))
@@ -130,9 +129,9 @@ class Rest:
             code = failed.code
             raise
         finally:
-            self._metrics.count(model_name, "predict", "REST", code, time.perf_counter() - begun, found)
+            self._metrics.count(asked.model, "predict", "REST", code, time.perf_counter() - begun, found)
 
-    def _infer(self, method: Method, model_name: str, version: int | None, body: bytes) -> str:
+    def _infer(self, method: Method, asked: rest.Request, body: bytes) -> str:
         from tfsdeploy.server import json_examples
         from tfsdeploy.server.examples import Task
 
@@ -144,28 +143,32 @@ class Rest:
             tasks = [Task(method, json_tensor.signature_name(document))]
             examples = json_examples.examples_of(document)
             found, (result,) = self._core.infer(
-                model_name, version, tasks, lambda: examples, no_signature, timeout_ms=self._timeout_ms
+                asked.model, self._version_of(asked), tasks, lambda: examples, no_signature, self._timeout_ms
             )
             return json_examples.render(result)
         except Failed as failed:
             code = failed.code
             raise
         finally:
-            self._metrics.count(model_name, method, "REST", code, time.perf_counter() - begun, found)
+            self._metrics.count(asked.model, method, "REST", code, time.perf_counter() - begun, found)
 
-    def _metadata(self, model_name: str, version: int | None) -> str:
+    def _version_of(self, asked: rest.Request) -> int | None:
+        """The version that is meant; the original asks for it when it has read the body."""
+        return self._core.version_of(asked.model, asked.version, asked.label)
+
+    def _metadata(self, asked: rest.Request) -> str:
         from google.protobuf.json_format import MessageToDict
 
-        found, signatures = self._core.signatures(model_name, version)
+        found, signatures = self._core.signatures(asked.model, self._version_of(asked))
         definitions = {
             name: MessageToDict(s, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             for name, s in sorted(signatures.items())
         }
         plain = {
-            "model_spec": {"name": model_name, "version": str(found), "signature_name": ""},
+            "model_spec": {"name": asked.model, "version": str(found), "signature_name": ""},
             "metadata": {"signature_def": {"signature_def": definitions}},
         }
-        return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+        return rest.proto_json(plain)
 
     def _monitoring(self, path: str) -> Reply:
         if path != self._metrics.path:

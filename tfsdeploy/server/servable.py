@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -107,19 +106,14 @@ class SavedModel:
     def prepare(self, timeout_ms: int) -> None:
         """Make the default signature ready for REST and gRPC, so that no request waits for its graph's optimizer."""
         for timeout in (timeout_ms, 0) if DEFAULT_SIGNATURE in self.signatures else ():
-            # What is wrong with it is told to who asks for it.
-            with contextlib.suppress(Failed):
-                self.call(DEFAULT_SIGNATURE, timeout)
+            self.call(DEFAULT_SIGNATURE, timeout)
 
     def call(self, name: str, timeout_ms: int = 0) -> Call:
-        """A signature's prepared call.
+        """A signature's prepared call; if the graph does not have what it names, running it fails.
 
         Args:
             name: one of `signatures`.
             timeout_ms: for one run; 0 and below: no limit.
-
-        Raises:
-            Failed: the signature names what the graph does not have.
         """
         key = (name, max(0, timeout_ms))
         prepared = self._calls.get(key)
@@ -186,9 +180,17 @@ class SavedModel:
             # than the original, knows no timeout, and takes six times as long (75 against 12 µs for half_plus_two).
             run = self._session._make_callable_from_options(options)
         except tf.errors.OpError as error:
-            raise Failed(code_of(error.error_code), error.message) from error
+            # Told to who asks, after what else is wrong with the request.
+            run = _failing(Failed(code_of(error.error_code), error.message))
         dtypes = tuple(_numpy(signature.outputs[alias].dtype) for alias in outputs)
         return Call(name, timeout_ms, inputs, tuple(outputs), dtypes, run)
+
+
+def _failing(failed: Failed) -> Callable[..., list[Any]]:
+    def run(*_: Array) -> list[Any]:
+        raise failed
+
+    return run
 
 
 def _numpy(dtype: int) -> np.dtype[Any]:
