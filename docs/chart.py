@@ -81,6 +81,8 @@ def constants() -> dict[str, Any]:
         "batchingFile": BATCHING_FILE,
         "envoy": containers.envoy(),
         "certificateFolder": containers.CERTIFICATE_FOLDER,
+        "authorityFolder": containers.CA_FOLDER,
+        "authorityKey": containers.CA_KEY,
         "servingSpareSeconds": LEASE_SECONDS + containers.SPARE_SECONDS,
         "gatewayDrainSeconds": containers.GATEWAY_DRAIN_SECONDS,
         "gatewaySpareSeconds": containers.GATEWAY_DRAIN_SECONDS + containers.SPARE_SECONDS,

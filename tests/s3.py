@@ -92,6 +92,7 @@ def start(
     inside: Sequence[str] = (),
     *,
     auto_create: bool = False,
+    options: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a server.
 
@@ -101,6 +102,7 @@ def start(
         host: the address that it listens at.
         inside: what starts it, such as in another network.
         auto_create: the first object of a bucket makes the bucket.
+        options: more of its own.
     """
     master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = ports
     data = folder / "data"
@@ -123,7 +125,7 @@ def start(
         f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=1000",
         "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
         "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-s3.config={folder / 's3.json'}", f"-s3.autoCreateBucket={str(auto_create).lower()}",
+        f"-s3.config={folder / 's3.json'}", f"-s3.autoCreateBucket={str(auto_create).lower()}", *options,
     ]  # fmt: skip
     with (folder / "log").open("ab") as log:
         # It looks for configuration in the home folder.

@@ -27,6 +27,7 @@ class MortalS3:
         host: the address that it listens at.
         inside: what starts it, such as in another network.
         reached: its address as this process reaches it, if that is another one.
+        more: options of the server's own.
         process: it, while it runs.
     """
 
@@ -35,6 +36,7 @@ class MortalS3:
     host: str = "127.0.0.1"
     inside: Sequence[str] = ()
     reached: str = ""
+    more: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,7 +55,7 @@ class MortalS3:
 
     def start(self) -> None:
         """Start it, and wait until it takes objects."""
-        self.process = s3.start(self.folder, self.ports, self.host, self.inside, auto_create=True)
+        self.process = s3.start(self.folder, self.ports, self.host, self.inside, auto_create=True, options=self.more)
         end = time.monotonic() + LIMIT
         while True:
             with suppress(TfsdeployError):

@@ -88,7 +88,12 @@ def generated(chance: random.Random) -> dict[str, Any]:
             annotations={"example.org/n": chance.choice(["a: <b> & {{ c }}", "ünï\nline", " x ", "", "$(POD_IP)"])},
         )
 
-    store = chance.choice(["pvc://models", "pvc://models/a/b/", "nfs://h.example/", "nfs://h.example/a/b", "nfs://h"])
+    store = chance.choice(
+        ["pvc://models", "pvc://models/a/b/", "nfs://h.example/", "nfs://h.example/a/b", "nfs://h", "s3://models/prod/"]
+    )
+    options = some(endpoint="https://s3.example.org", region="eu-central-1", pathStyle=True, credentialsSecret="s3")
+    options |= {"caFile": "/etc/ca.pem", "caConfigMap": "store-ca"} if chance.random() < 0.5 else {}
+    fetched = {"storeOptions": options} if store.startswith("s3://") else {}
     flags = some(
         enable_profiler=True,
         grpc_max_threads=chance.randrange(1, 65536),
@@ -118,11 +123,20 @@ def generated(chance: random.Random) -> dict[str, Any]:
         agent={"image": "a/b:1"},
         monitoring={"podMonitor": True, **some(alerts=True, dashboard=True, namespace="observability")},
     )  # fmt: skip
-    return {**HEAD, "store": store, "serving": serving | pods(), "gateway": gateway | pods(), "models": models, **more}
+    return {
+        **HEAD,
+        "store": store,
+        **fetched,
+        "serving": serving | pods(),
+        "gateway": gateway | pods(),
+        "models": models,
+        **more,
+    }
 
 
 REFUSED = [
     ({"store": "file:///srv/models"}, "store: pods cannot reach"),
+    ({"store": "s3://models", "storeOptions": {"caFile": "/etc/ca.pem"}}, "storeOptions.caFile"),
     ({"serving": {"minAvailable": 3}}, "serving.minAvailable"),
     ({"serving": {"surge": 0}}, "serving.surge"),
     ({"serving": {"autoscale": {"min": 1, "max": 2}}}, "serving.autoscale"),

@@ -26,17 +26,31 @@ PORTS = tuple(range(28101, 28109))
 """Free ones: nothing else is in the first node's network but what the cluster made."""
 
 
+TLS_PORT = 28109
+
+
+def certified(folder: Path, address: str) -> tuple[Path, Path]:
+    """A certificate for an address, which nobody trusts who is not given it, and its key."""
+    certificate, key = folder / "ca.crt", folder / "key.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=store -addext basicConstraints=critical,CA:FALSE"
+    argv = ["openssl", *words.split(), "-addext", f"subjectAltName=IP:{address}", "-keyout", key, "-out", certificate]
+    subprocess.run(argv, check=True, capture_output=True)
+    return certificate, key
+
+
 @contextmanager
 def server_inside(cluster: Cluster, folder: Path) -> Iterator[MortalS3]:
     """An S3 server at the first node's address."""
     first, address = cluster.machine(1).first.pid, cluster.nodes[0].address
+    folder.mkdir(parents=True)
+    certificate, key = certified(folder, address)
+    secured = (f"-s3.port.https={TLS_PORT}", f"-s3.cert.file={certificate}", f"-s3.key.file={key}")
     argv = [sys.executable, "-m", "tests.cluster.forward", str(first), address, str(PORTS[6])]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT) as forward:
         assert forward.stdout is not None
         reached = f"http://127.0.0.1:{forward.stdout.readline().strip()}"
         inside = ("nsenter", f"--target={first}", "--net", "--")
-        server = MortalS3(folder, PORTS, address, inside, reached)
-        folder.mkdir(parents=True)
+        server = MortalS3(folder, PORTS, address, inside, reached, secured)
         server.start()
         try:
             yield server
@@ -58,7 +72,9 @@ def test_models_come_from_s3(namespace: Namespace, tmp_path: Path, monkeypatch: 
         for version in (1, 2):
             write_example(tmp_path / f"{version}", offset=version - 0.5)
             store.publish(M, tmp_path / f"{version}", version)
-        options = {"endpoint": server.endpoint, "region": s3.REGION, "credentialsSecret": "models"}
+        secured = f"https://{server.host}:{TLS_PORT}"
+        options = {"endpoint": secured, "region": s3.REGION, "credentialsSecret": "models", "caConfigMap": "store-ca"}
+        namespace.kubectl("create", "configmap", "store-ca", f"--from-file={tmp_path / 's3' / 'ca.crt'}")
         fleet.spec |= {"store": store.url, "storeOptions": options, "models": {M: {"version": 1}}}
         fleet.spec["serving"]["disk"] = "1Gi"
         fleet.up()

@@ -37,7 +37,7 @@ def test_everything_that_is_written_arrives(tmp_path: Path) -> None:
         HEAD.replace("file://./models", "s3://models/prod/")
         + """target: kubernetes
 storeOptions: {endpoint: https://s3.example.org:9000, region: eu-central-1, credentialsSecret: s3, pathStyle: true,
-  caFile: /etc/ssl/store-ca.pem}
+  caFile: /etc/ssl/store-ca.pem, caConfigMap: store-ca}
 serving:
   replicas: 5
   server: ./bin/tensorflow_model_server
@@ -61,6 +61,7 @@ models:
         "credentials_secret": "s3",
         "path_style": True,
         "ca_file": "/etc/ssl/store-ca.pem",
+        "ca_config_map": "store-ca",
         "anonymous": False,
     }
     assert fleet.serving.min_available == 3, "half of 5, rounded up"

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfsdeploy import __version__
 from tfsdeploy.fleet.addresses import (
+    OBJECT_NAME_PATTERN,
     SECRET_KEYS,
     SECRET_NAME_PATTERN,
     STORE_PATTERN,
@@ -117,6 +118,13 @@ STORE_OPTIONS = Section(
             "certificates of the authority that signed the endpoint's, trusted beside the system's; where the command "
             "and the local agents run",
             example="/etc/ssl/store-ca.pem",
+        ),
+        Key(
+            "caConfigMap",
+            Text("the name of a ConfigMap", OBJECT_NAME_PATTERN),
+            "the same certificates for pods, which see no file of this machine: a ConfigMap that has them as `ca.crt`",
+            example="store-ca",
+            read_by=KUBERNETES,
         ),
         Key("anonymous", Boolean(), "read without credentials", False, "true"),
     ),

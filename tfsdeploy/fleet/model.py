@@ -45,6 +45,7 @@ class StoreOptions:
     credentials_secret: str | None
     path_style: bool | None
     ca_file: str | None
+    ca_config_map: str | None
     anonymous: bool
 
 

@@ -15,6 +15,8 @@
 {{- if and (hasKey $s.flags "tensorflow_session_parallelism") (or (hasKey $s.flags "tensorflow_intra_op_parallelism") (hasKey $s.flags "tensorflow_inter_op_parallelism")) }}{{ fail "serving.flags: tensorflow_session_parallelism sets the other two; write only one of them" }}{{ end -}}
 {{- if and (not (kindIs "invalid" $s.batching)) (hasKey $s.flags "platform_config_file") }}{{ fail "serving.flags.platform_config_file: found beside batching, which the server ignores then; write only one of them" }}{{ end -}}
 {{- if and .Values.monitoring.alerts (not .Values.monitoring.podMonitor) }}{{ fail "monitoring.alerts: the rules read what the PodMonitor labels; write podMonitor: true too" }}{{ end -}}
+{{- $o := .Values.storeOptions | default dict -}}
+{{- if and $o.caFile (not $o.caConfigMap) }}{{ fail "storeOptions.caFile: pods do not see it; write caConfigMap beside it, the ConfigMap that has it as ca.crt" }}{{ end -}}
 {{- $g := .Values.gateway -}}
 {{- if or (eq (int64 $g.rest) 0) (eq (int64 $g.grpc) 0) (eq (int64 $g.rest) (int64 $g.grpc)) }}{{ fail "gateway: rest and grpc need two different ports, not 0" }}{{ end -}}
 {{- if and (gt (float64 $g.perTryTimeoutSeconds) 0.0) (lt (float64 $g.perTryTimeoutSeconds) 0.001) }}{{ fail "gateway.perTryTimeoutSeconds: write 0 for never, or at least 0.001" }}{{ end -}}

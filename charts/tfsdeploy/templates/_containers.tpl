@@ -4,7 +4,7 @@
 {{- $more := list -}}
 {{- if .store.fetched -}}
 {{- $store = .store.url -}}
-{{- $more = list (printf "--store-options=%s" (replace "$" "$$" .storeOptions)) "--models=/models" -}}
+{{- $more = list (printf "--store-options=%s" (replace "$" "$$" .podStoreOptions)) "--models=/models" -}}
 {{- if .serving.disk }}{{ $more = append $more (printf "--disk=%d" (div (mul (include "tfsdeploy.bytes" .serving.disk | int64) 95) 100)) }}{{ end -}}
 {{- end -}}
 {{- dict "args" (concat (list "agent" "replica" "--in-cluster" (printf "--fleet=%s" .f.name) "--name=$(POD_NAME)" "--advertise=$(POD_IP)"

@@ -17,7 +17,10 @@
 {{- if $serving.disk }}{{ $_ := set $serving "disk" (include "tfsdeploy.text" $serving.disk) }}{{ end -}}
 {{- $gateway := deepCopy $v.gateway -}}
 {{- $_ := set $gateway "resources" (include "tfsdeploy.quantities" $gateway.resources | fromJson) -}}
-{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (include "tfsdeploy.store" . | fromJson) "storeOptions" (include "tfsdeploy.storeOptions" ($v.storeOptions | default dict)) "credentials" ($v.storeOptions | default dict).credentialsSecret "monitoring" $v.monitoring | toRawJson -}}
+{{- $options := $v.storeOptions | default dict -}}
+{{- $inPods := omit $options "caFile" -}}
+{{- if $options.caConfigMap }}{{ $_ := set $inPods "caFile" (printf "%s/%s" $f.authorityFolder $f.authorityKey) }}{{ end -}}
+{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (include "tfsdeploy.store" . | fromJson) "storeOptions" (include "tfsdeploy.storeOptions" $options) "podStoreOptions" (include "tfsdeploy.storeOptions" $inPods) "credentials" $options.credentialsSecret "authority" $options.caConfigMap "authorityFolder" $f.authorityFolder "authorityKey" $f.authorityKey "monitoring" $v.monitoring | toRawJson -}}
 {{- end }}
 
 {{- /* A scalar as it is written: Go's own way would print 1767225600 as 1.7672256e+09. */ -}}
@@ -71,5 +74,5 @@
 {{- /* How an object store is reached, as Python's json.dumps spells it. */ -}}
 {{- define "tfsdeploy.storeOptions" -}}
 {{- $o := . -}}
-{{- printf "{\"anonymous\": %s, \"ca_file\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s}" ($o.anonymous | default false | toRawJson) (get $o "caFile" | default nil | toRawJson) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) -}}
+{{- printf "{\"anonymous\": %s, \"ca_config_map\": %s, \"ca_file\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s}" ($o.anonymous | default false | toRawJson) (get $o "caConfigMap" | default nil | toRawJson) (get $o "caFile" | default nil | toRawJson) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) -}}
 {{- end }}

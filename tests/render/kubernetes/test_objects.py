@@ -224,3 +224,20 @@ def test_a_store_that_pods_cannot_reach_is_refused(store: str, says: str) -> Non
     with pytest.raises(UsageError, match=re.escape(says)) as caught:
         kubernetes_artefacts(fleet_of(store=store))
     assert "pvc://" in caught.value.hint
+
+
+def test_the_authority_of_an_object_store_reaches_the_agent_alone() -> None:
+    options = {"endpoint": "https://s3.test", "caFile": "/etc/ssl/my ca.pem", "caConfigMap": "store-ca"}
+    found = objects_of(fleet_of(store="s3://models", storeOptions=options))
+    (pod,) = [pod for pod in pods(found) if any(c["name"] == "server" for c in containers(pod))]
+    mounts = {c["name"]: {m["name"]: m["mountPath"] for m in c["volumeMounts"]} for c in containers(pod)}
+    assert "authority" not in mounts["server"]
+    (given,) = [word for c in containers(pod) for word in c["args"] if word.startswith("--store-options=")]
+    assert json.loads(given.partition("=")[2])["ca_file"] == f"{mounts['agent']['authority']}/ca.crt"
+
+
+def test_an_authority_that_pods_do_not_see_is_refused() -> None:
+    options = {"endpoint": "https://s3.test", "caFile": "/etc/ssl/my ca.pem"}
+    with pytest.raises(UsageError, match=re.escape("pods do not see /etc/ssl/my ca.pem")) as caught:
+        kubernetes_artefacts(fleet_of(store="s3://models", storeOptions=options))
+    assert "--from-file=ca.crt='/etc/ssl/my ca.pem'" in caught.value.hint

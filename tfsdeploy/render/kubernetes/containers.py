@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.model import Fleet, to_plain
@@ -26,6 +27,12 @@ from tfsdeploy.render.serving import gateway_flags, number
 
 CERTIFICATE_FOLDER = "/etc/tfsdeploy/tls"
 """Where Envoy finds the gateway's certificate and key; the agent never sees them."""
+
+CA_FOLDER = "/etc/tfsdeploy/store"
+"""Where the replica agent finds the authority of the object store's certificate."""
+
+CA_KEY = "ca.crt"
+"""Its name there and in the ConfigMap: as in `kube-root-ca.crt` and in bundles that tools hand out."""
 
 SPARE_SECONDS = 10.0
 
@@ -74,7 +81,9 @@ def _object_store(fleet: Fleet) -> dict[str, str]:
     """How the agent fetches, if it does; a volume that is quite full would have its pod evicted."""
     if not is_object_store(fleet.store.url):
         return {}
-    flags = {"--store-options": literal(json.dumps(to_plain(fleet.store.options), sort_keys=True)), "--models": MODELS}
+    given = fleet.store.options
+    options = replace(given, ca_file=None if given.ca_config_map is None else f"{CA_FOLDER}/{CA_KEY}")
+    flags = {"--store-options": literal(json.dumps(to_plain(options), sort_keys=True)), "--models": MODELS}
     if fleet.serving.disk is not None:
         flags["--disk"] = str(int(bytes_of(fleet.serving.disk)) * DISK_PERCENT // 100)
     return flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,7 @@ def store_volume(fleet: Fleet) -> StoreVolume:
     if scheme == "file" and inline:
         return StoreVolume(None, None, rest, "", "privileged")
     if is_object_store(fleet.store.url):
+        _check_authority(fleet)
         return StoreVolume(None, None, None, "", "restricted", fetched=True)
     raise UsageError(
         f"pods do not see the folder of a {scheme}:// store",
@@ -68,6 +70,17 @@ def store_volume(fleet: Fleet) -> StoreVolume:
         hint="use pvc://CLAIM/PATH, nfs://HOST/PATH or s3://BUCKET/PREFIX; or, if every node has the folder, "
         "serving.volume: inline (against the Pod Security level restricted)",
     )
+
+
+def _check_authority(fleet: Fleet) -> None:
+    options = fleet.store.options
+    if options.ca_file is not None and options.ca_config_map is None:
+        raise UsageError(
+            f"pods do not see {options.ca_file}",
+            where=f"{fleet.file}: storeOptions.caFile",
+            hint="hand it to them: kubectl create configmap store-ca --from-file=ca.crt="
+            f"{shlex.quote(options.ca_file)}, and storeOptions.caConfigMap: store-ca beside it",
+        )
 
 
 def store_url(fleet: Fleet) -> str:

@@ -47,6 +47,9 @@ spec:
 {{- else }}
         - {name: models, mountPath: /models, readOnly: true}
 {{- end }}
+{{- if not (kindIs "invalid" $.authority) }}
+        - {name: authority, mountPath: {{ $.authorityFolder | toRawJson }}, readOnly: true}
+{{- end }}
         {{ include "tfsdeploy.parts.token_mount" (dict ) | trimAll "\n " | replace "\n" "\n        " }}
       containers:
       - name: server
@@ -100,6 +103,12 @@ spec:
         nfs: {server: {{ $.store.server | toRawJson }}, path: {{ $.store.path | toRawJson }}, readOnly: true}
 {{- else }}
         hostPath: {path: {{ $.store.path | toRawJson }}, type: Directory}
+{{- end }}
+{{- if not (kindIs "invalid" $.authority) }}
+      - name: authority
+        configMap:
+          name: {{ $.authority | toRawJson }}
+          items: [{key: {{ $.authorityKey | toRawJson }}, path: {{ $.authorityKey | toRawJson }}}]
 {{- end }}
 {{- if not (kindIs "invalid" $.batching) }}
       - name: batching
