@@ -86,6 +86,7 @@ def constants() -> dict[str, Any]:
         "servingSpareSeconds": LEASE_SECONDS + containers.SPARE_SECONDS,
         "gatewayDrainSeconds": containers.GATEWAY_DRAIN_SECONDS,
         "gatewaySpareSeconds": containers.GATEWAY_DRAIN_SECONDS + containers.SPARE_SECONDS,
+        "probeSeconds": containers.PROBE_SECONDS,
         "pinsSeconds": containers.PINS_SECONDS,
     }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.kernel import exhaust, freeze, started_again, status_of
 from tests.cluster.live import ClusterFleet, M
-from tests.cluster.memory import exhaust
 from tests.cluster.namespace import Namespace
 from tests.cluster.volume import claim_of
 from tests.models import write_needing, write_slow
@@ -36,6 +36,24 @@ def test_agents_and_envoys_run_out_of_memory(fleet: ClusterFleet) -> None:
         exhaust(fleet.namespace, gateway, "envoy")
         fleet.healthy()
     requests.check(lost_in_a_gateway=True)
+
+
+def test_a_server_that_hangs_is_started_anew(fleet: ClusterFleet) -> None:
+    """Its ports still accept, but it answers nobody: gateways leave it out at once, and Kubernetes restarts it."""
+    fleet.spec["gateway"]["timeoutSeconds"] = 10
+    fleet.up()
+    pod = fleet.pods("serving")[0]
+    restarts = status_of(fleet.namespace, pod, "server")["restartCount"]
+    with fleet.stream({M: {1}}) as requests:
+        freeze(fleet.namespace, pod, "server")
+        fleet.namespace.wait("the hanging server to be left out", lambda: not fleet.status()["healthy"])
+        with fleet.stream({M: {1}}) as after:
+            fleet.namespace.wait(
+                "its new start", lambda: started_again(status_of(fleet.namespace, pod, "server"), restarts), 120
+            )
+            fleet.healthy()
+    after.check()
+    requests.check(lost_at_a_replica=True)
 
 
 def test_api_server_is_away_during_a_promote(fleet: ClusterFleet) -> None:

@@ -23,6 +23,7 @@ class StatusServer:
 
     Args:
         listen: ``host:port``.
+        alive: what ``/healthz?of=process`` says: the process beside this agent does not hang.
         started: what ``/startedz`` says: the process beside this agent has the files that it starts with.
         ready: what ``/readyz`` says.
         metrics: the text of ``/metrics``; may be awaited.
@@ -34,6 +35,7 @@ class StatusServer:
         self,
         listen: str,
         *,
+        alive: Callable[[], bool],
         started: Callable[[], bool],
         ready: Callable[[], bool],
         metrics: Callable[[], bytes | Awaitable[bytes]],
@@ -41,6 +43,7 @@ class StatusServer:
         pages: Sequence[web.RouteDef] = (),
     ) -> None:
         self._listen = listen
+        self._alive = alive
         self._started = started
         self._ready = ready
         self._metrics = metrics
@@ -125,7 +128,8 @@ class StatusServer:
         await response.write(self._body.strip() + b"\n")
 
     async def _health(self, request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        # By a parameter: an agent that does not know it yet answers for itself, and nobody ends a process for that.
+        return _answer("of" not in request.query or self._alive(), "ok")
 
     async def _start(self, request: web.Request) -> web.Response:
         return _answer(self._started(), "started")

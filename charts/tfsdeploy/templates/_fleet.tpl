@@ -8,6 +8,7 @@
 {{- $_ := set $f "pullSecrets" $v.imagePullSecrets -}}
 {{- $_ := set $f "agentImage" (include "tfsdeploy.image" (dict "image" $v.agent.image "registry" $v.imageRegistry)) -}}
 {{- $_ := set $f "agentShare" (include "tfsdeploy.quantities" $v.agent.resources | fromJson) -}}
+{{- $_ := set $f "hungProbes" (max 3 (ceil (divf $v.gateway.timeoutSeconds $f.probeSeconds) | int64)) -}}
 {{- $serving := deepCopy $v.serving -}}
 {{- $least := $serving.replicas | default 1 -}}
 {{- if $serving.autoscale }}{{ $least = $serving.autoscale.min }}{{ $_ := set $serving.autoscale "cpu" ($serving.autoscale.cpu | default 70) }}{{ end -}}

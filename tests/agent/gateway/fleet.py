@@ -72,7 +72,12 @@ class Replica:
         async def start() -> StatusServer:
             listen = f"127.0.0.1:{self._port}"
             server = StatusServer(
-                listen, started=lambda: True, ready=lambda: True, metrics=lambda: b"", on_poll=self._hear
+                listen,
+                alive=lambda: True,
+                started=lambda: True,
+                ready=lambda: True,
+                metrics=lambda: b"",
+                on_poll=self._hear,
             )
             server.publish(encode(self.status))
             await server.start()

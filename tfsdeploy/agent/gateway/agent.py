@@ -19,6 +19,7 @@ from tfsdeploy.agent.gateway.metrics import Metrics
 from tfsdeploy.agent.gateway.pins import Folding
 from tfsdeploy.agent.gateway.presence import LeaveRequests, Presence
 from tfsdeploy.agent.gateway.replicas import Replicas
+from tfsdeploy.agent.silence import Silence
 from tfsdeploy.agent.sources import PinsSource, ReleaseSource, ReplicaSource
 from tfsdeploy.agent.status import StatusServer
 from tfsdeploy.errors import TfsdeployError
@@ -109,6 +110,7 @@ class GatewayAgent:
         self._useful = False
         self._requests = LeaveRequests(settings.folder)
         self._presence = Presence.HERE
+        self._silence = Silence()
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until asked to leave, then wind Envoy's clients down.
@@ -125,7 +127,11 @@ class GatewayAgent:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=1.0)
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
         self._status = StatusServer(
-            self._settings.listen, started=self._started, ready=self._ready, metrics=self._all_metrics
+            self._settings.listen,
+            alive=lambda: not self._silence.is_death,
+            started=self._started,
+            ready=self._ready,
+            metrics=self._all_metrics,
         )
         self._replicas = Replicas(self._replica_source, session, self._name, self._wake.set)
         self._applier = Applier(self._settings.shape, self._settings.folder, self._admin, before.table)
@@ -328,8 +334,13 @@ class GatewayAgent:
         """Whether Envoy uses the files as they stand; None if it does not answer."""
         try:
             statistics = await self._admin.statistics()
-        except (NotRunning, NoAnswer):
+        except NoAnswer:
+            self._silence.unheard()
             return None
+        except NotRunning:
+            self._silence.heard()
+            return None
+        self._silence.heard()
         self._metrics.lua_errors.set(statistics.lua_errors)
         return self._applier.confirmed(statistics)
 

@@ -20,6 +20,7 @@ from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.agent.replica.server import ATTEMPTS, ModelServer, NoAnswer
 from tfsdeploy.agent.replica.stored import StoredPages
+from tfsdeploy.agent.silence import Silence
 from tfsdeploy.agent.sources import ReleaseSource
 from tfsdeploy.agent.status import StatusServer
 from tfsdeploy.protocol.agents import LEASE_SECONDS, ReplicaStatus, State, encode
@@ -109,6 +110,7 @@ class ReplicaAgent:
         self._server = ModelServer(settings.server_rest)
         self._status = StatusServer(
             settings.listen,
+            alive=lambda: not self._silence.is_death,
             started=lambda: self._folder.configured,
             ready=self._ready,
             metrics=self._metrics.page,
@@ -122,6 +124,7 @@ class ReplicaAgent:
         self._forgot = False
         self._rows: Rows | None = None
         self._silent = False
+        self._silence = Silence()
         self._decision = Decision(Memory())
         self._stale_since: dict[Key, float] = {}
         self._reloaded: set[Key] = set()
@@ -218,6 +221,7 @@ class ReplicaAgent:
         # Who answers on a new connection may be another process, whose rows are all that counts.
         anew = self._rows is None or self._silent or not self._server.connected
         if not await self._server.connect():
+            self._silence.heard()
             self._gone()
             return
         self._down_since = time.monotonic()
@@ -235,7 +239,9 @@ class ReplicaAgent:
                 log.warning("%s; nothing is AVAILABLE until it does", error)
             # Whether it hangs or is gone is seen at the connection.
             self._silent = self._rows is not None
+            self._silence.unheard()
         else:
+            self._silence.heard()
             self._rows = rows if anew else {**(self._rows or {}), **rows}
             self._silent = False
 

@@ -81,6 +81,8 @@ def _common(fleet: Fleet, namespace: str) -> dict[str, Any]:
         "agent_port": AGENT_PORT,
         "rest_port": REST_PORT,
         "grpc_port": GRPC_PORT,
+        "probe_seconds": containers.PROBE_SECONDS,
+        "hung_probes": containers.hung_probes(fleet),
         "leave": containers.LEAVE,
         "stay": containers.STAY,
     }

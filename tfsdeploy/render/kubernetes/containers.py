@@ -36,6 +36,9 @@ CA_KEY = "ca.crt"
 
 SPARE_SECONDS = 10.0
 
+PROBE_SECONDS = 10
+"""Between two probes of a process that runs."""
+
 DISK_PERCENT = 95
 
 PINS_SECONDS = 3600
@@ -46,7 +49,9 @@ SERVER = (
     "-c",
     # TF Serving has no handler for SIGTERM, and what is process 1 and has none is not ended by it. The shell is
     # process 1 instead, hands the signal on, and ends with the server's own exit code.
-    '"$0" "$@" & server=$!; trap "kill -TERM $server" TERM; wait $server; code=$?; '
+    # A signal may come before the shell knows whom to hand it to.
+    'trap "told=1; kill -TERM \\$server 2>/dev/null" TERM; "$0" "$@" & server=$!; '
+    'if [ "$told" ]; then kill -TERM $server; fi; wait $server; code=$?; '
     "while kill -0 $server 2>/dev/null; do wait $server; code=$?; done; exit $code",
     "tensorflow_model_server",
 )
@@ -128,6 +133,11 @@ def serving_grace_seconds(fleet: Fleet) -> int:
 def gateway_grace_seconds(fleet: Fleet) -> int:
     """How long a gateway may take to leave: its clients' connections, then the longest of the last requests."""
     return math.ceil(GATEWAY_DRAIN_SECONDS + fleet.gateway.timeout_seconds + SPARE_SECONDS)
+
+
+def hung_probes(fleet: Fleet) -> int:
+    """How often a process may be found hanging before it is ended: what it still answers was sent before that."""
+    return max(3, math.ceil(fleet.gateway.timeout_seconds / PROBE_SECONDS))
 
 
 def literal(text: str) -> str:

@@ -42,7 +42,7 @@ spec:
         ports:
         - {name: rest, containerPort: {{ $.f.restPort }}}
         - {name: grpc, containerPort: {{ $.f.grpcPort }}}
-        {{ include "tfsdeploy.parts.tcp_probes" (dict "port" "rest") | trimAll "\n " | replace "\n" "\n        " }}
+        {{ include "tfsdeploy.parts.process_probes" (dict "f" $.f "port" "rest") | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.handshake" (dict "f" $.f) | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.share" (dict "resources" $.gateway.resources) | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.locked" (dict ) | trimAll "\n " | replace "\n" "\n        " }}

@@ -152,17 +152,19 @@ lifecycle:
       {{ include "tfsdeploy.parts.arguments" (dict "values" $.f.leave) | trimAll "\n " | replace "\n" "\n      " }}
 {{- end }}
 
-{{- define "tfsdeploy.parts.tcp_probes" -}}
+{{- define "tfsdeploy.parts.process_probes" -}}
 startupProbe:
   tcpSocket: {port: {{ $.port }}}
   periodSeconds: 1
   timeoutSeconds: 5
   failureThreshold: 3600
 livenessProbe:
-  tcpSocket: {port: {{ $.port }}}
-  periodSeconds: 10
+  httpGet: {path: "/healthz?of=process", port: {{ $.f.agentPort }}}
+  periodSeconds: {{ $.f.probeSeconds }}
   timeoutSeconds: 5
-  failureThreshold: 6
+  failureThreshold: {{ $.f.hungProbes }}
+  # One that hangs hears no SIGTERM, and has nothing to finish.
+  terminationGracePeriodSeconds: 10
 {{- end }}
 
 {{- define "tfsdeploy.parts.token_mount" -}}

@@ -64,7 +64,7 @@ spec:
         - {name: rest, containerPort: {{ $.f.restPort }}}
         - {name: grpc, containerPort: {{ $.f.grpcPort }}}
         # TF Serving opens its gRPC port when the first versions are loaded.
-        {{ include "tfsdeploy.parts.tcp_probes" (dict "port" "grpc") | trimAll "\n " | replace "\n" "\n        " }}
+        {{ include "tfsdeploy.parts.process_probes" (dict "f" $.f "port" "grpc") | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.handshake" (dict "f" $.f) | trimAll "\n " | replace "\n" "\n        " }}
 {{- if or $.requests $.limits }}
         resources:

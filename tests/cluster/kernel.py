@@ -1,7 +1,9 @@
-"""Let the kernel kill a container for want of memory, as it does when a limit is too small."""
+"""What the kernel does to a container: kill it for want of memory, as when a limit is too small, or stop it."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,15 +28,14 @@ def exhaust(namespace: Namespace, pod: str, container: str) -> None:
     The kernel chooses by memory and by ``oom_score_adj``, which the kubelet sets high for all but guaranteed pods: so
     it is the container that goes first, whoever was greedy.
     """
-    before = _status(namespace, pod, container)
-    identity = before["containerID"].rpartition("/")[2]
-    (group,) = (path for path in MEMORY.glob(f"*/kubepods/**/{identity}") if path.is_dir())
+    before = status_of(namespace, pod, container)
+    group = _group(before)
     (group / "memory.limit_in_bytes").write_text((group / "memory.usage_in_bytes").read_text())
     greedy = subprocess.Popen([sys.executable, "-c", _GREEDY, str(group / "cgroup.procs")])
     try:
         again = namespace.wait(
             f"the end of {container} in {pod} and its new start",
-            lambda: _again(_status(namespace, pod, container), before["restartCount"]),
+            lambda: started_again(status_of(namespace, pod, container), before["restartCount"]),
         )
     finally:
         greedy.kill()
@@ -42,7 +43,21 @@ def exhaust(namespace: Namespace, pod: str, container: str) -> None:
     assert again["lastState"]["terminated"]["reason"] == "OOMKilled", again
 
 
-def _status(namespace: Namespace, pod: str, container: str) -> dict:  # type: ignore[type-arg]
+def freeze(namespace: Namespace, pod: str, container: str) -> None:
+    """Stop every process of a container but its first one, as a deadlock would; nobody hears of it."""
+    pids = (_group(status_of(namespace, pod, container)) / "cgroup.procs").read_text().split()
+    for pid in sorted(map(int, pids))[1:]:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def _group(status: dict) -> Path:  # type: ignore[type-arg]
+    identity = status["containerID"].rpartition("/")[2]
+    (group,) = (path for path in MEMORY.glob(f"*/kubepods/**/{identity}") if path.is_dir())
+    return group
+
+
+def status_of(namespace: Namespace, pod: str, container: str) -> dict:  # type: ignore[type-arg]
+    """What the kubelet says of a container."""
     (found,) = namespace.get("pods", "--field-selector", f"metadata.name={pod}")
     status = found["status"]
     rows = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
@@ -50,5 +65,6 @@ def _status(namespace: Namespace, pod: str, container: str) -> dict:  # type: ig
     return dict(row)
 
 
-def _again(status: dict, restarts: int) -> dict | None:  # type: ignore[type-arg]
+def started_again(status: dict, restarts: int) -> dict | None:  # type: ignore[type-arg]
+    """The status of a container that runs and was restarted since; None: it was not, or does not run yet."""
     return status if status["restartCount"] > restarts and "running" in status["state"] else None
