@@ -168,7 +168,9 @@ def test_there_is_no_way_to_write(method: str) -> None:
 
 def test_an_address_that_is_taken_is_named() -> None:
     async def test(made: Served) -> None:
-        other = StatusServer(made.listen, alive=lambda: True, started=lambda: True, ready=lambda: True, metrics=lambda: b"")
+        other = StatusServer(
+            made.listen, alive=lambda: True, started=lambda: True, ready=lambda: True, metrics=lambda: b""
+        )
         with pytest.raises(TfsdeployError, match="cannot listen") as raised:
             await other.start()
         assert raised.value.where == made.listen

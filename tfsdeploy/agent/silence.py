@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 HUNG_SECONDS = 30.0
-"""Far longer than an answer takes, since it gets no new requests meanwhile; those that it has may take their time, which
-whoever ends it for this has to give it."""
+"""Far longer than an answer takes, since it gets no new requests meanwhile; those that it has may take their time,
+which whoever ends it for this has to give it."""
 
 
 class Silence:
