@@ -135,6 +135,34 @@ def test_prepare_makes_what_is_missing_and_nothing_else(opened: Opened) -> None:
     assert [entry.generation for entry in opened().history()] == [1]
 
 
+@pytest.mark.parametrize("lost", ["delete", "patch"])
+def test_a_lost_document_is_put_back_from_what_agents_remember(
+    account: Account, namespace: Namespace, opened: Opened, lost: str
+) -> None:
+    first(opened())
+    known = label(opened(), 1)
+    if lost == "delete":
+        namespace.kubectl("delete", "configmap", "shop-release")
+    else:
+        namespace.kubectl("patch", "configmap", "shop-release", "--type=merge", "-p", patch("{"))
+    store = ReleaseConfigMaps(AccountConfigMaps(account), "shop", remembered=lambda: known)
+    assert "configmap" in store.loss()
+    assert store.read() == known
+    again = label(store, 2)
+    assert (again.uid, again.generation) == (known.uid, known.generation + 1)
+    assert opened().read() == again
+    assert store.loss() == ""
+    assert [entry.generation for entry in opened().history()] == [3, 2, 1]
+
+
+def test_prepare_begins_with_what_agents_remember(account: Account, opened: Opened) -> None:
+    first(opened())
+    known = label(opened(), 1)
+    empty = ReleaseConfigMaps(AccountConfigMaps(account), "elsewhere", remembered=lambda: known)
+    empty.prepare(Release("elsewhere", "u2", 1, Change("job", "", "", "")))
+    assert empty.read() == known
+
+
 def test_a_namespace_that_is_not_there_is_named(account: Account) -> None:
     account.namespace = "nowhere"
     with pytest.raises(TfsdeployError, match='namespaces "nowhere" not found'):

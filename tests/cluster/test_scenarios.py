@@ -27,6 +27,28 @@ def test_promote_and_rollback_drop_nothing(fleet: ClusterFleet) -> None:
     requests.check()
 
 
+def test_a_lost_release_is_put_back(fleet: ClusterFleet) -> None:
+    """Spoiled or deleted by hand: agents go on, commands work with what they remember, and `up` puts it back."""
+    kubectl = fleet.namespace.kubectl
+    before = fleet.status()["generation"]
+    with fleet.stream({M: {1}}) as requests:
+        requests.now({M: {1, 2}})
+        fleet.run("promote", M, "2", "--yes")
+        kubectl("patch", "configmap", "shop-release", "--type=merge", "-p", '{"data": {"release.json": "{"}}')
+        assert "is nonsense" in fleet.run("status", code=1).out
+        requests.now({M: {1, 2}})
+        assert fleet.run("rollback", M, "-o", "json").document["to"] == 1
+        requests.now({M: {1}})
+        kubectl("delete", "configmap", "shop-release")
+        assert "shop-release is gone" in fleet.run("status", code=1).out
+        assert fleet.status()["generation"] > before
+        fleet.up()
+        fleet.healthy()
+        assert fleet.effective(M, {1: 100})
+        assert "put back" in fleet.run("history").out
+    requests.check()
+
+
 def test_pods_are_deleted(fleet: ClusterFleet) -> None:
     """A replica's pod and a gateway's leave without a failed request, and others come."""
     with fleet.stream({M: {1}}) as requests:

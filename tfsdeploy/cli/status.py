@@ -66,8 +66,9 @@ def command(call: Call, watch: bool, interval: float) -> int:
 def document(call: Call, settings: Settings, view: View) -> dict[str, Any]:
     """What `status` answers of this moment."""
     from tfsdeploy.deploy.status import status_document
+    from tfsdeploy.targets.base import seen_by_clients
 
     target = call.target
     named = () if call.named is not None else tuple(call.fleet.models)
     release, pins = target.releases().read(), target.pins()
-    return status_document(settings, release, view, target.gateways(), target.troubles(), named, pins)
+    return status_document(settings, release, view, seen_by_clients(target), target.troubles(), named, pins)

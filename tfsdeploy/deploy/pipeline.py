@@ -18,7 +18,7 @@ from tfsdeploy.release.model import ModelRelease, Release
 from tfsdeploy.release.transitions import settle
 from tfsdeploy.release.update import ATTEMPTS, Author, change_models, nothing
 from tfsdeploy.report import Report
-from tfsdeploy.targets.base import GatewayAddress, Target
+from tfsdeploy.targets.base import GatewayAddress, Target, seen_by_clients
 
 HEAR_SECONDS = 3.0
 """How long an `up` listens for gateways before it says what is effective now: a little more than two beats."""
@@ -88,7 +88,7 @@ def up(
             release = _settle(target, fleet.serving.keep)
     for warning in planned.warnings:
         report.warn(warning)
-    return Outcome(fleet.name, release.generation, (*planned.lines, *shape), planned.warnings, target.gateways())
+    return Outcome(fleet.name, release.generation, (*planned.lines, *shape), planned.warnings, seen_by_clients(target))
 
 
 @dataclass(frozen=True, slots=True)

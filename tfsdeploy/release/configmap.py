@@ -78,22 +78,43 @@ class ReleaseConfigMaps:
         fleet: its name.
         kept: how many history entries are kept beside the present one; fewer if they have more than 900 KiB.
         patience: seconds for which an API server that is away is waited for.
+        remembered: what agents follow, asked when the document is gone or nonsense; the next write puts it back.
     """
 
-    def __init__(self, configmaps: ConfigMaps, fleet: str, *, kept: int = HISTORY_KEPT, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        configmaps: ConfigMaps,
+        fleet: str,
+        *,
+        kept: int = HISTORY_KEPT,
+        patience: float = 0.0,
+        remembered: Callable[[], Release | None] = lambda: None,
+    ) -> None:
         self._configmaps = configmaps
         self._fleet = fleet
         self._kept = kept
         self._patience = patience
+        self._remembered = remembered
 
     def read(self) -> Release | None:
         """The present generation; None before the first.
 
         Raises:
-            InvalidRelease: the document is nonsense.
+            InvalidRelease: the document is nonsense, and no agent remembers a good one.
             TfsdeployError: the API server is away or refuses.
         """
-        return self._decoded(self._get("release"))
+        return self._present(self._get("release"))
+
+    def loss(self) -> str:
+        """What has become of the document that agents remember; empty if it stands, or there was none yet."""
+        found = self._get("release")
+        try:
+            standing = None if found is None else release_in(found)
+        except InvalidRelease as error:
+            return f"{self._where('release')} is nonsense ({error.message})"
+        if standing is None and self._remembered() is not None:
+            return f"{self._where('release')} is gone"
+        return ""
 
     def swap(self, new: Release, expected: Release | None) -> None:
         """Write ``new`` if the document is still ``expected``.
@@ -108,7 +129,7 @@ class ReleaseConfigMaps:
         tried = False
         for _ in range(ATTEMPTS):
             found = self._get("release")
-            present = self._decoded(found)
+            present = self._present(found)
             if tried and present == new:
                 return
             check_expected(present, expected, self._where("release"))
@@ -125,13 +146,16 @@ class ReleaseConfigMaps:
         return [] if present is None else newest_first(present, _entries(_data(self._get("history"))).values())
 
     def prepare(self, first: Release) -> None:
-        """Make the ConfigMaps that are missing: the document with ``first``, and an empty history.
+        """Make the ConfigMaps that are missing: the document with ``first``, or what agents remember; an empty history.
 
         Gateways may only change both: permissions cannot be limited to the names of what is created.
         """
-        for kind, data in (("history", {}), ("release", {DOCUMENT: encode(first)})):
+        for kind in ("history", "release"):
             for _ in range(ATTEMPTS):
-                if self._get(kind) is not None or self._written(kind, None, data):
+                if self._get(kind) is not None:
+                    break
+                begin = (self._remembered() or first) if kind == "release" else None
+                if self._written(kind, None, {} if begin is None else {DOCUMENT: encode(begin)}):
                     break
 
     def _keep_history(self, present: Release) -> None:
@@ -179,12 +203,15 @@ class ReleaseConfigMaps:
                     raise
                 time.sleep(RETRY_SECONDS)
 
-    def _decoded(self, found: Mapping[str, Any] | None) -> Release | None:
+    def _present(self, found: Mapping[str, Any] | None) -> Release | None:
+        """What stands, or what agents follow as long as it does not."""
         if found is None:
-            return None
+            return self._remembered()
         try:
             return release_in(found)
         except InvalidRelease as error:
+            if (remembered := self._remembered()) is not None:
+                return remembered
             raise InvalidRelease(error.message, where=self._where("release"), hint=HINT) from error
 
     def _name(self, kind: str) -> str:

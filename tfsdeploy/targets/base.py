@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tfsdeploy.fleet.model import Fleet
@@ -51,7 +51,7 @@ class ReplicaAddress:
 
 @dataclass(frozen=True, slots=True)
 class GatewayAddress:
-    """A gateway that the target knows: its name, its agent's base URL, and what clients use."""
+    """A gateway that the target knows: its name, its agent's base URL, and its ports, as this process reaches them."""
 
     name: str
     status: str
@@ -98,6 +98,9 @@ class Target(Protocol):
     def gateways(self) -> tuple[GatewayAddress, ...]:
         """The gateways that should be there, by name."""
 
+    def entrance(self) -> tuple[str, str] | None:
+        """REST and gRPC address of all gateways together; None if clients reach each one as this process does."""
+
     def reached(self, replica: str, address: str) -> str:
         """``host:port`` at which this process reaches what a replica says is at ``address``."""
 
@@ -141,3 +144,12 @@ class Target(Protocol):
 
     def remove(self, report: Report, *, timeout: float) -> None:
         """End every process and remove everything but the store; done already if nothing is there."""
+
+
+def seen_by_clients(target: Target) -> tuple[GatewayAddress, ...]:
+    """The gateways, by name, with the addresses that their clients use."""
+    entrance = target.entrance()
+    if entrance is None:
+        return target.gateways()
+    rest, grpc = entrance
+    return tuple(replace(gateway, rest=rest, grpc=grpc) for gateway in target.gateways())

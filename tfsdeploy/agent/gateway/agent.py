@@ -19,6 +19,7 @@ from tfsdeploy.agent.gateway.metrics import Metrics
 from tfsdeploy.agent.gateway.pins import Folding
 from tfsdeploy.agent.gateway.presence import LeaveRequests, Presence
 from tfsdeploy.agent.gateway.replicas import Replicas
+from tfsdeploy.agent.release_page import release_page
 from tfsdeploy.agent.silence import Silence
 from tfsdeploy.agent.sources import PinsSource, ReleaseSource, ReplicaSource
 from tfsdeploy.agent.status import StatusServer
@@ -132,6 +133,7 @@ class GatewayAgent:
             started=self._started,
             ready=self._ready,
             metrics=self._all_metrics,
+            pages=[release_page(lambda: self._release)],
         )
         self._replicas = Replicas(self._replica_source, session, self._name, self._wake.set)
         self._applier = Applier(self._settings.shape, self._settings.folder, self._admin, before.table)

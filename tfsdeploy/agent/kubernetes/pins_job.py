@@ -17,6 +17,7 @@ from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.protocol.agents import GatewayStatus, decode_gateway
 from tfsdeploy.release.configmap import Away, ReleaseConfigMaps, pins_in
 from tfsdeploy.release.model import Release
+from tfsdeploy.release.remembered import newest
 from tfsdeploy.release.update import Author
 
 LOOK_SECONDS = 0.5
@@ -42,7 +43,9 @@ def wait_for_pins(account: Account, fleet: str, digest: str, seconds: float, say
         TfsdeployError: it is not so after ``seconds``, or the API server refuses what is asked of it.
     """
     configmaps = AccountConfigMaps(account)
-    store = ReleaseConfigMaps(configmaps, fleet)
+    # Not to begin anew where somebody took away the release that gateways still follow.
+    gateways = f"{fleet}-gateways"
+    store = ReleaseConfigMaps(configmaps, fleet, remembered=lambda: newest(configmaps.agents(gateways).values(), fleet))
     end, prepared, refusals, told = time.monotonic() + seconds, False, 0, ""
     while True:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfsdeploy.agent.handshake import Handshake
+from tfsdeploy.agent.release_page import release_page
 from tfsdeploy.agent.replica.announce import announce, retract
 from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, lost, recovered
 from tfsdeploy.agent.replica.files import VersionFiles
@@ -115,7 +116,10 @@ class ReplicaAgent:
             ready=self._ready,
             metrics=self._metrics.page,
             on_poll=self._heard,
-            pages=StoredPages(store if fetcher is None else fetcher.store).routes(),
+            pages=[
+                release_page(lambda: self._release),
+                *StoredPages(store if fetcher is None else fetcher.store).routes(),
+            ],
         )
         self._handshake = Handshake(settings.folder, self._wake.set)
         self._release: Release | None = None

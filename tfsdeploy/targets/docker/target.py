@@ -81,6 +81,10 @@ class DockerTarget:
             for seen in self._agents("gateway")
         )
 
+    def entrance(self) -> tuple[str, str] | None:
+        """None: clients use each gateway's own ports."""
+        return None
+
     def reached(self, replica: str, address: str) -> str:
         """``host:port`` at which this process reaches what a replica says is at ``address``."""
         return self._reach.at(f"{replica}-agent", address)

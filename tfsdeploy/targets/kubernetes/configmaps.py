@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfsdeploy.release.configmap import Stale
+from tfsdeploy.processes import who
+from tfsdeploy.release.configmap import ReleaseConfigMaps, Stale
+from tfsdeploy.release.update import Author
+from tfsdeploy.report import Report
 from tfsdeploy.targets.kubernetes.connection import Collision, NotThere
 from tfsdeploy.targets.kubernetes.kinds import kind_named
 from tfsdeploy.targets.kubernetes.objects import Objects
@@ -45,3 +48,11 @@ class UserConfigMaps:
             self._objects.replace({**configmap, "kind": _CONFIG_MAP.name, "apiVersion": "v1"})
         except (Collision, NotThere) as error:
             raise Stale(str(error)) from error
+
+
+def put_back(releases: ReleaseConfigMaps, report: Report) -> None:
+    """Write a release anew that somebody deleted or spoiled, as agents remember it; nothing if it stands."""
+    if (loss := releases.loss()) and (remembered := releases.read()) is not None:
+        again = remembered.next({}, Author(who(), "up, release put back").change())
+        releases.swap(again, remembered)
+        report.say(f"{loss}: put back as generation {again.generation}, as agents remember it")

@@ -15,6 +15,8 @@ from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.names import fleet_labels
 from tfsdeploy.release.configmap import PINS, ReleaseConfigMaps, pins_in
+from tfsdeploy.release.model import Release
+from tfsdeploy.release.remembered import newest
 from tfsdeploy.render.containers import AGENT_PORT, GRPC_PORT, REST_PORT
 from tfsdeploy.render.kubernetes.artefacts import KUSTOMIZATION, SETTINGS_ANNOTATION, kubernetes_artefacts
 from tfsdeploy.render.kubernetes.pins import pins_text
@@ -22,8 +24,9 @@ from tfsdeploy.report import Report
 from tfsdeploy.targets.base import GatewayAddress, Ran, ReplicaAddress, Settings
 from tfsdeploy.targets.kubernetes import beside
 from tfsdeploy.targets.kubernetes.apply import apply, difference, leftovers, pairs, wait_for
-from tfsdeploy.targets.kubernetes.configmaps import UserConfigMaps
+from tfsdeploy.targets.kubernetes.configmaps import UserConfigMaps, put_back
 from tfsdeploy.targets.kubernetes.connection import Connection, Place
+from tfsdeploy.targets.kubernetes.entrance import addresses_of
 from tfsdeploy.targets.kubernetes.forward import to_pods
 from tfsdeploy.targets.kubernetes.kinds import KINDS, POD, Kind, in_order, kind_named, words
 from tfsdeploy.targets.kubernetes.lease import held
@@ -42,6 +45,10 @@ PODS_SECONDS = 1.0
 _DEPLOYMENT = kind_named("Deployment")
 _CONFIG_MAP = kind_named("ConfigMap")
 _SERVICE = kind_named("Service")
+
+
+def _speaks_tls(gateway: Manifest) -> bool:
+    return any(volume.get("secret") for volume in gateway["spec"]["template"]["spec"]["volumes"])
 
 
 class KubernetesTarget:
@@ -87,7 +94,8 @@ class KubernetesTarget:
 
     def releases(self) -> ReleaseConfigMaps:
         """The fleet's release document."""
-        return ReleaseConfigMaps(UserConfigMaps(self._objects), self.fleet, patience=self._patience)
+        configmaps = UserConfigMaps(self._objects)
+        return ReleaseConfigMaps(configmaps, self.fleet, patience=self._patience, remembered=self._remembered)
 
     def pins(self) -> Pins | None:
         """The pins that were last handed to the fleet."""
@@ -124,13 +132,21 @@ class KubernetesTarget:
             for name in self._pods("gateway")
         )
 
+    def entrance(self) -> tuple[str, str] | None:
+        """The Service: at its load balancer if it has one, otherwise by its name in the cluster."""
+        service = self._objects.get(_SERVICE, f"{self.fleet}-gateway")
+        gateway = self._objects.get(_DEPLOYMENT, f"{self.fleet}-gateway")
+        return None if service is None or gateway is None else addresses_of(service, speaks_tls=_speaks_tls(gateway))
+
     def reached(self, replica: str, address: str) -> str:
         """A port of this machine that leads to the pod's."""
         return self._forwards.to(replica, int(address.rpartition(":")[2]))
 
     def troubles(self) -> tuple[str, ...]:
-        """Why pods cannot be reached, where it is not the pods themselves; those and their agents are `status`' own."""
-        return self._forwards.failures((*self._pods("serving"), *self._pods("gateway")))
+        """Why pods cannot be reached, and whether the release is lost; pods and their agents are `status`' own."""
+        loss = self.releases().loss()
+        lost = (f"{loss}; agents go on with what they remember, and `tfsdeploy up` puts it back",) if loss else ()
+        return (*lost, *self._forwards.failures((*self._pods("serving"), *self._pods("gateway"))))
 
     def place(self) -> str:
         """Where this is, in words.
@@ -170,7 +186,8 @@ class KubernetesTarget:
             yield
 
     def prepare(self, fleet: Fleet, report: Report) -> None:
-        """Nothing is needed before the first object."""
+        """Put the release back, if somebody took or spoiled it, as agents remember it."""
+        put_back(self.releases(), report)
 
     def _see_permissions(self, fleet: Fleet) -> None:
         if denied := self.missing_permissions(fleet):
@@ -207,7 +224,7 @@ class KubernetesTarget:
         gateway, service = self._objects.get(_DEPLOYMENT, name), self._objects.get(_SERVICE, name)
         if gateway is None or service is None:
             raise TfsdeployError(f"fleet {self.fleet} has no gateway", hint="run `tfsdeploy up` first")
-        if any(volume.get("secret") for volume in gateway["spec"]["template"]["spec"]["volumes"]):
+        if _speaks_tls(gateway):
             hint = "measure it as its clients reach it, with a load generator that knows its certificate"
             raise TfsdeployError("the gateways speak TLS, and nothing beside them has their name", hint=hint)
         ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
@@ -286,6 +303,10 @@ class KubernetesTarget:
     def _leftovers(self, wanted: list[Manifest]) -> list[Manifest]:
         state = (f"{self.fleet}-release", f"{self.fleet}-history")
         return list(leftovers(self._objects, self.fleet, wanted, state))
+
+    def _remembered(self) -> Release | None:
+        agents = [*(one.status for one in self.replicas()), *(one.status for one in self.gateways())]
+        return newest(agents, self.fleet)
 
     def _pods(self, component: str) -> tuple[str, ...]:
         """The names of the pods of a component that are not on their way out."""

@@ -78,6 +78,10 @@ class LocalTarget:
         """The gateways that should be there, oldest first."""
         return self._folder.gateways()
 
+    def entrance(self) -> tuple[str, str] | None:
+        """None: clients use each gateway's own ports."""
+        return None
+
     def reached(self, replica: str, address: str) -> str:
         """The same: all is on this machine."""
         return address
