@@ -14,7 +14,7 @@ from tests.server.live import Live, wait
 from tests.server.samples import write_classifier
 from tests.server.test_recorded import _message
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.channel import arguments_of, credentials_of
+from tfsdeploy.server.channel import LARGEST, Limits, arguments_of, limits_of, tls_of
 from tfsdeploy.server.servable import SavedModel
 
 TLS = Path(__file__).parents[1] / "cases" / "server" / "tls"
@@ -97,9 +97,9 @@ def test_an_ssl_config_that_cannot_be_used(tmp_path: Path, text: str, said: str)
     file = tmp_path / "ssl.config"
     file.write_text(text)
     with pytest.raises(Failed, match=said):
-        credentials_of(str(file))
+        tls_of(str(file))
     with pytest.raises(Failed, match="No such file"):
-        credentials_of(str(tmp_path / "nowhere"))
+        tls_of(str(tmp_path / "nowhere"))
 
 
 def test_keys_that_are_none_end_the_start(model: str, tmp_path: Path) -> None:
@@ -117,6 +117,20 @@ def test_channel_arguments() -> None:
     for text in ("a", "=1", "a=1,b"):
         with pytest.raises(Failed, match="is not NAME=VALUE"):
             arguments_of(text)
+
+
+def test_what_channel_arguments_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert limits_of({}) == Limits()
+    given = {
+        "grpc.max_receive_message_length": -1,
+        "grpc.max_connection_age_ms": 1500,
+        "grpc.max_concurrent_streams": 7,
+    }
+    assert limits_of(given) == Limits(received_bytes=LARGEST, age_seconds=1.5, most_streams=7)
+    assert limits_of({"grpc.max_connection_idle_ms": LARGEST}).idle_seconds is None
+    assert capsys.readouterr().err == ""
+    assert limits_of({"grpc.lb_policy_name": "x", "grpc.keepalive_time_ms": "soon"}) == Limits()
+    assert capsys.readouterr().err.count("does nothing here") == 2
 
 
 def test_channel_arguments_arrive(model: str, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def rest() -> Iterator[Rest]:
 
 def predict(rest: Rest, path: str, body: bytes = b'{"instances":[1.0]}', **headers: str) -> tuple[int, Any]:
     """A predict request's code and answer."""
-    reply = rest.handle("POST", path, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    reply = rest.handle("POST", path, {name.lower().replace("_", "-"): value for name, value in headers.items()}, body)
     return reply.code, json.loads(reply.body)
 
 
@@ -140,7 +140,7 @@ def test_a_browsers_first_question_is_answered_by_its_origin(
     rest: Rest, origin: str | None, code: int, cors: bool
 ) -> None:
     asked = Rest(rest._core, Metrics(), cors=cors)
-    reply = asked.handle("OPTIONS", "/v1/models/half:predict", {"Origin": origin} if origin else {})
+    reply = asked.handle("OPTIONS", "/v1/models/half:predict", {"origin": origin} if origin else {})
     assert (reply.code, reply.body, reply.content_type) == (code, "", "text/html; charset=ISO-8859-1")
     assert dict(reply.headers) == (
         {

@@ -12,6 +12,7 @@ from tfsdeploy.protocol.model_config import ModelConfig
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.manager import Manager
+from tfsdeploy.server.pace import WouldWait
 
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Result, Task
@@ -69,6 +70,8 @@ class Core:
         inputs_of: Callable[[Call], Mapping[str, Array]],
         unknown: Callable[[str], Failed],
         timeout_ms: int = 0,
+        *,
+        wait: bool = True,
     ) -> Answer:
         """Run a signature of a version.
 
@@ -79,9 +82,11 @@ class Core:
             inputs_of: makes the input arrays when the signature is known.
             unknown: the failure for a signature that is not there; REST and gRPC word it differently.
             timeout_ms: for the run; 0: no limit.
+            wait: for the answer; if not, only a signature that is known to be quick is run.
 
         Raises:
             Failed: in the words of TF Serving or TensorFlow.
+            WouldWait: it is not known to be quick.
         """
         with self.manager.handle(model_name, version) as (found, model):
             if signature not in model.signatures:
@@ -92,6 +97,8 @@ class Core:
                     "INTERNAL",
                     f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. Was: {was}",
                 )
+            if not wait and not model.quick(signature):
+                raise WouldWait
             call = model.call(signature, timeout_ms)
             return Answer(found, signature, model.run(call, inputs_of(call)))
 
@@ -103,6 +110,8 @@ class Core:
         examples_of: Callable[[], Sequence[bytes]],
         unknown: Callable[[str], Failed],
         timeout_ms: int = 0,
+        *,
+        wait: bool = True,
     ) -> tuple[int, list[Result]]:
         """Classify or regress examples by signatures of a version.
 
@@ -113,12 +122,14 @@ class Core:
             examples_of: makes the serialized examples once the signatures have turned out well.
             unknown: the failure for a signature that is not there.
             timeout_ms: for each run; 0: no limit.
+            wait: for the answer; if not, only signatures that are known to be quick are run.
 
         Returns:
             The version that answered, and a result for each task.
 
         Raises:
             Failed: in the words of TF Serving or TensorFlow.
+            WouldWait: one is not known to be quick.
         """
         from tfsdeploy.server import examples
 
@@ -127,6 +138,8 @@ class Core:
                 if task.signature not in model.signatures:
                     raise unknown(task.signature)
                 examples.check(model, task, check_method=self._check_methods)
+                if not wait and not model.quick(task.signature):
+                    raise WouldWait
             return found, examples.run(model, tasks, examples_of(), timeout_ms)
 
     def status(self, model_name: str, version: int | None) -> tuple[StatusRow, ...]:

@@ -1,47 +1,37 @@
-"""The gRPC skin: PredictionService, ModelService and the standard health service over raw bytes."""
+"""The gRPC skin: PredictionService, ModelService and the standard health service; messages in, messages out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import grpc
-
 from tfsdeploy.protocol.model_config import ModelConfig
-from tfsdeploy.protocol.status import Failed, grpc_message, grpc_number
+from tfsdeploy.protocol.status import Failed, grpc_number
 from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Array, Core
-from tfsdeploy.server.flags import say
-from tfsdeploy.server.loading import import_tensorflow
+from tfsdeploy.server.grpc_front import Method as Answering
+from tfsdeploy.server.loading import import_tensorflow, tensorflow_is_there
 from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.rest import no_signature
 
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Method, Result, Task
     from tfsdeploy.server.servable import Call
 
-PREDICTION = "/tensorflow.serving.PredictionService/"
-MODEL = "/tensorflow.serving.ModelService/"
-HEALTH = "/grpc.health.v1.Health/"
+PREDICTION = b"/tensorflow.serving.PredictionService/"
+MODEL = b"/tensorflow.serving.ModelService/"
+HEALTH = b"/grpc.health.v1.Health/"
 HEALTHY_NAMES = ("", "PredictionService", "ModelService")  # short, as the original registers them
-SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}, grpc/health/v1/health.proto
+SERVING, SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x03"  # HealthCheckResponse{status}, grpc/health/v1/health.proto
 
 METHODS: Mapping[str, Method] = {"tensorflow/serving/classify": "classify", "tensorflow/serving/regress": "regress"}
 """The methods of MultiInference's tasks."""
 
-UNLIMITED = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
-]
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in its stubs only
+class Service:
     """Answers gRPC requests.
 
     Args:
@@ -49,36 +39,38 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         metrics: counts them.
         health: have the standard health service, too; like the original's it says that the process answers, not more.
         packed: answer Predict with packed bytes instead of typed values.
+
+    Attributes:
+        methods: by path; each takes a message, and whether it may wait.
+        watches: by path; each gives the beginning of an answer that goes on.
     """
 
     def __init__(self, core: Core, metrics: Metrics, *, health: bool = True, packed: bool = False) -> None:
         self._core = core
         self._packed = packed
         self._metrics = metrics
-        methods: dict[str, Callable[[bytes], bytes]] = {
-            PREDICTION + "Predict": self._predict,
-            PREDICTION + "GetModelMetadata": self._metadata,
-            PREDICTION + "Classify": self._classify,
-            PREDICTION + "Regress": self._regress,
-            PREDICTION + "MultiInference": self._multi_inference,
-            MODEL + "GetModelStatus": self._status,
-            MODEL + "HandleReloadConfigRequest": self._reload,
+        self.methods: dict[bytes, Answering] = {
+            path: _with_tensorflow(method)
+            for path, method in {
+                PREDICTION + b"Predict": self._predict,
+                PREDICTION + b"GetModelMetadata": self._metadata,
+                PREDICTION + b"Classify": self._classify,
+                PREDICTION + b"Regress": self._regress,
+                PREDICTION + b"MultiInference": self._multi_inference,
+                MODEL + b"GetModelStatus": self._status,
+                MODEL + b"HandleReloadConfigRequest": self._reload,
+            }.items()
         }
-        methods = {path: _with_tensorflow(method) for path, method in methods.items()}
+        self.watches: dict[bytes, Callable[[bytes], bytes]] = {}
         if health:
-            methods[HEALTH + "Check"] = _health
-        self._handlers = {
-            path: grpc.unary_unary_rpc_method_handler(_answering(method)) for path, method in methods.items()
-        }
+            self.methods[HEALTH + b"Check"] = _health
+            self.watches[HEALTH + b"Watch"] = _watched
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a method; for one that is not there it says so without a word, as the original."""
-        return self._handlers.get(handler_call_details.method, _UNKNOWN)
-
-    def _predict(self, body: bytes) -> bytes:
-        from tensorflow_serving.apis import predict_pb2
+    def _predict(self, body: bytes, wait: bool) -> bytes:
+        from tensorflow_serving.apis import model_pb2, predict_pb2
 
         from tfsdeploy.server import proto_tensor
+        from tfsdeploy.server.proto_tensor import part
 
         request = predict_pb2.PredictRequest.FromString(body)
         spec = request.model_spec
@@ -91,31 +83,32 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         with self._counted(spec.name, "Predict") as versions:
             version = self._version_of(request)
             name = spec.signature_name or "serving_default"
-            answer = self._core.predict(spec.name, version, name, inputs_of, unknown_signature)
+            answer = self._core.predict(spec.name, version, name, inputs_of, unknown_signature, wait=wait)
             versions.append(answer.version)
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = answer.version
-        response.model_spec.signature_name = answer.signature
-        for alias in list(request.output_filter) or answer.outputs:
-            response.outputs[alias].CopyFrom(proto_tensor.tensor_of(answer.outputs[alias], packed=self._packed))
-        return bytes(response.SerializeToString())
+        answered = model_pb2.ModelSpec(name=spec.name, signature_name=answer.signature)
+        answered.version.value = answer.version
+        outputs = [
+            part(1, part(1, alias.encode()) + part(2, proto_tensor.encoded(answer.outputs[alias], packed=self._packed)))
+            for alias in request.output_filter or answer.outputs
+        ]
+        # PredictResponse (apis/predict.proto): a map is one part for each entry.
+        return b"".join((*outputs, part(2, answered.SerializeToString())))
 
-    def _classify(self, body: bytes) -> bytes:
+    def _classify(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import classification_pb2 as messages
 
         request = messages.ClassificationRequest.FromString(body)
         response = messages.ClassificationResponse()
-        return self._infer("classify", request, response)
+        return self._infer("classify", request, response, wait)
 
-    def _regress(self, body: bytes) -> bytes:
+    def _regress(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import regression_pb2 as messages
 
         request = messages.RegressionRequest.FromString(body)
         response = messages.RegressionResponse()
-        return self._infer("regress", request, response)
+        return self._infer("regress", request, response, wait)
 
-    def _infer(self, method: Method, request: Any, response: Any) -> bytes:
+    def _infer(self, method: Method, request: Any, response: Any, wait: bool) -> bytes:
         from tfsdeploy.server import examples
 
         spec = request.model_spec
@@ -123,14 +116,14 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
             version = self._version_of(request)
             task = examples.Task(method, spec.signature_name or "serving_default")
             found, (result,) = self._core.infer(
-                spec.name, version, [task], lambda: examples.serialized(request.input), no_signature
+                spec.name, version, [task], lambda: examples.serialized(request.input), no_signature, wait=wait
             )
             versions.append(found)
         _fill_spec(response.model_spec, spec.name, found, task)
         _fill_result(response.result, result)
         return bytes(response.SerializeToString())
 
-    def _multi_inference(self, body: bytes) -> bytes:
+    def _multi_inference(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import inference_pb2 as messages
 
         from tfsdeploy.server import examples
@@ -143,7 +136,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
             version = self._version_of(first)
             tasks = tasks_of(request.tasks)
             found, results = self._core.infer(
-                name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph
+                name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph, wait=wait
             )
             versions.append(found)
         response = messages.MultiInferenceResponse()
@@ -161,15 +154,18 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         versions: list[int] = []
         try:
             yield versions
+        except WouldWait:
+            code = ""
+            raise
         except Failed as failed:
             code = failed.code
             raise
         finally:
-            self._metrics.count(
-                model_name, method, "GRPC", code, time.perf_counter() - begun, next(iter(versions), None)
-            )
+            if code:  # what would wait comes again
+                took = time.perf_counter() - begun
+                self._metrics.count(model_name, method, "GRPC", code, took, next(iter(versions), None))
 
-    def _metadata(self, body: bytes) -> bytes:
+    def _metadata(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import get_model_metadata_pb2 as messages
 
         request = messages.GetModelMetadataRequest.FromString(body)
@@ -188,7 +184,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         response.metadata["signature_def"].Pack(definitions)
         return bytes(response.SerializeToString())
 
-    def _status(self, body: bytes) -> bytes:
+    def _status(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import get_model_status_pb2 as messages
 
         request = messages.GetModelStatusRequest.FromString(body)
@@ -203,9 +199,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
             )
         return bytes(response.SerializeToString())
 
-    def _reload(self, body: bytes) -> bytes:
+    def _reload(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import model_management_pb2 as messages
 
+        if not wait:
+            raise WouldWait  # it lasts until the new models are there
         request = messages.ReloadConfigRequest.FromString(body)
         if request.config.WhichOneof("config") != "model_config_list":
             raise Failed(
@@ -230,94 +228,36 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic in
         return self._core.version_of(spec.name, version, spec.version_label if choice == "version_label" else None)
 
 
-def listen(
-    service: Service,
-    addresses: Sequence[str],
-    threads: int,
-    *,
-    credentials: grpc.ServerCredentials | None = None,
-    arguments: Sequence[tuple[str, int | str]] = (),
-) -> grpc.Server:
-    """Start a server.
-
-    Args:
-        service: answers.
-        addresses: ``host:port`` or ``unix:path``, all of them.
-        threads: that answer at the same time.
-        credentials: for TLS; None for plain connections.
-        arguments: of the channels, beside and above this server's own.
-
-    Raises:
-        RuntimeError: an address cannot be bound, or the credentials are none.
-    """
-    options = list({**dict(UNLIMITED), **dict(arguments)}.items())
-    server = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="grpc"), handlers=[service], options=options)
-    for address in addresses:
-        bound = (
-            server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
-        )
-        # Of a UNIX socket gRPC tells 1.
-        if bound == 0:
-            raise RuntimeError(f"{address} cannot be bound")
-    server.start()
-    return server
-
-
 def _spec_of(request: Any) -> Any:
     if not request.HasField("model_spec"):
         raise Failed("INVALID_ARGUMENT", "Missing ModelSpec")
     return request.model_spec
 
 
-def _with_tensorflow(method: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+def _with_tensorflow(method: Answering) -> Answering:
     """A method whose messages are TensorFlow's own."""
 
-    def answer(body: bytes) -> bytes:
+    def answer(body: bytes, wait: bool) -> bytes:
+        if not wait and not tensorflow_is_there():
+            raise WouldWait
         import_tensorflow()
-        return method(body)
+        return method(body, wait)
 
     return answer
 
 
-def _answering(method: Callable[[bytes], bytes]) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    from google.protobuf.message import DecodeError
-
-    def answer(body: bytes, context: grpc.ServicerContext) -> bytes:
-        left = context.time_remaining()
-        if left is not None and left <= 0:
-            # Nobody waits for it any more; the model has better things to do.
-            return _abort(context, "DEADLINE_EXCEEDED", "Deadline Exceeded")
-        try:
-            return method(body)
-        except Failed as failed:
-            return _abort(context, failed.code, failed.message)
-        except DecodeError:
-            return _abort(context, "INTERNAL", "")
-        except Exception as error:  # an answer in any case; what it was is for this server's own log
-            say(f"{type(error).__name__} while answering: {error}")
-            return _abort(context, "INTERNAL", f"{type(error).__name__}: {error}")
-
-    return answer
-
-
-def _unknown(body: bytes) -> bytes:
-    raise Failed("UNIMPLEMENTED", "")
-
-
-def _abort(context: grpc.ServicerContext, code: str, message: str) -> bytes:
-    context.set_code(_CODES[grpc_number(code)])
-    context.set_details(grpc_message(message))
-    return b""
-
-
-_UNKNOWN = grpc.unary_unary_rpc_method_handler(_answering(_unknown))
-
-
-def _health(body: bytes) -> bytes:
+def _health(body: bytes, wait: bool) -> bytes:
     name = body[2:].decode(errors="replace")  # HealthCheckRequest{service}: one field, shorter than 128 bytes
     if name not in HEALTHY_NAMES:
         raise Failed("NOT_FOUND", "service name unknown")
     return SERVING
+
+
+def _watched(body: bytes) -> bytes:
+    try:
+        return _health(body, True)
+    except Failed:
+        return SERVICE_UNKNOWN  # as the health protocol asks: it may come yet
 
 
 def tasks_of(asked: Any) -> list[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array as memory
 import base64
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -28,6 +29,10 @@ def render(outputs: Mapping[str, Array], form: Format) -> str:
     """
     if form == "row":
         _check_rows(outputs)
+    if form == "row" and len(outputs) == 1:
+        (array,) = outputs.values()
+        if array.size and array.dtype.char in "fd":
+            return '{\n    "predictions": [' + _rows(float_texts(array), array.shape) + "\n    ]\n}"
     plain = {alias: _plain(alias, array) for alias, array in outputs.items()}
     single = next(iter(plain.values())) if len(plain) == 1 else None
     if form == "column":
@@ -42,6 +47,13 @@ def render(outputs: Mapping[str, Array], form: Format) -> str:
         + ("\n    " if single else "")
         + "]\n}"
     )
+
+
+def _rows(texts: list[str], shape: tuple[int, ...]) -> str:
+    """Numbers, as they are to be written, by rows; the brackets around all of them are not there yet."""
+    for size in shape[:0:-1]:
+        texts = [f"[{', '.join(texts[at : at + size])}]" for at in range(0, len(texts), size)]
+    return ", ".join(texts)
 
 
 def _check_rows(outputs: Mapping[str, Array]) -> None:
@@ -85,12 +97,15 @@ def _nested(array: Array, flat: list[Any]) -> Any:
 
 def float_texts(array: Array) -> list[str]:
     """Of float32 or float64: six digits if they are the number, else as many as it needs; whole ones get ``.0``."""
-    flat = array.ravel()
-    values, digits = flat.tolist(), 9 if flat.dtype.itemsize == 4 else 17
-    short = [f"{value:.6g}" for value in values]
-    with np.errstate(over="ignore"):
-        enough = (np.array([float(text) for text in short]).astype(flat.dtype) == flat).tolist()
-    texts = [text if same else f"{value:.{digits}g}" for text, same, value in zip(short, enough, values, strict=True)]
+    values = array.ravel().tolist()
+    texts = [f"{value:.6g}" for value in values]
+    again = memory.array(array.dtype.char, map(float, texts)).tolist()
+    if again != values:
+        digits = 9 if array.dtype.itemsize == 4 else 17
+        texts = [
+            text if same == value else f"{value:.{digits}g}"
+            for text, same, value in zip(texts, again, values, strict=True)
+        ]
     return [text if "." in text or "e" in text else _SPECIAL.get(text) or text + ".0" for text in texts]
 
 

@@ -12,6 +12,11 @@ _LOCK = threading.Lock()
 _DONE = threading.Event()
 
 
+def tensorflow_is_there() -> bool:
+    """Whether `import_tensorflow` returns at once."""
+    return _DONE.is_set()
+
+
 def import_tensorflow() -> None:
     """Wait until TensorFlow and the messages of its services can be used.
 

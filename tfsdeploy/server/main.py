@@ -8,16 +8,15 @@ import os
 import signal
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+import uvloop
 
 from tfsdeploy import __version__
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server import batching
+from tfsdeploy.server import batching, listening
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags, Unusable, parse, say
@@ -28,15 +27,9 @@ from tfsdeploy.server.reload import Reloader
 from tfsdeploy.server.rest import Rest
 
 if TYPE_CHECKING:
-    import grpc
-
     from tfsdeploy.server.servable import SavedModel
 
 FAILED = 255  # exit(-1)
-
-BODY_BYTES = 2**31 - 1
-
-LINE_BYTES = 2**20  # aiohttp's own 8 KiB refuse what the original answers
 
 OWN_LOAD_THREADS = 4
 
@@ -145,7 +138,6 @@ class Server:
             readyz=flags.readyz,
         )
         self._reloader = Reloader(self._core, flags)
-        self._workers = ThreadPoolExecutor(flags.rest_threads, thread_name_prefix="rest")
 
     def run(self) -> int:
         """Start, serve until SIGTERM or SIGINT, drain.
@@ -164,12 +156,15 @@ class Server:
                 self._manager.close()
                 raise
             self._manager.use_threads(max(1, self._flags.num_load_threads))
-        return asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._serve())
 
     async def _serve(self) -> int:
         flags = self._flags
-        grpc_server = self._listen_grpc()
-        runner = await self._listen_rest()
+        ports = [
+            await listening.grpc(flags, self._core, self._metrics),
+            *([await listening.rest(flags, self._rest)] if flags.rest_api_port else []),
+        ]
         ended = asyncio.Event()
         try:
             if not flags.like_tfs:
@@ -181,83 +176,9 @@ class Server:
             say(f"Draining: requests in flight have {flags.drain_seconds} s")
         finally:
             self._reloader.stop()
-            drained = grpc_server.stop(flags.drain_seconds)
-            if runner is not None:
-                await runner.cleanup()
-            await asyncio.to_thread(drained.wait)
+            await asyncio.gather(*(port.close(flags.drain_seconds) for port in ports))
             self._manager.close()
-            self._workers.shutdown(wait=False, cancel_futures=True)
         return 0
-
-    def _listen_grpc(self) -> grpc.Server:
-        from tfsdeploy.server.channel import arguments_of, credentials_of
-        from tfsdeploy.server.grpc_service import Service, listen
-
-        flags = self._flags
-        service = Service(
-            self._core,
-            self._metrics,
-            health=flags.enable_grpc_healthcheck_service or not flags.like_tfs,
-            packed=flags.enable_serialization_as_tensor_content,
-        )
-        tcp, unix = f"{flags.address}:{flags.port}", flags.grpc_socket_path
-        try:
-            server = listen(
-                service,
-                [tcp] * bool(flags.port) + [f"unix:{unix}"] * bool(unix),
-                flags.grpc_threads,
-                credentials=credentials_of(flags.ssl_config_file),
-                arguments=arguments_of(flags.grpc_channel_arguments),
-            )
-        except RuntimeError as error:
-            raise Failed("INVALID_ARGUMENT", f"Failed to BuildAndStart gRPC server: {error}") from error
-        if flags.port:
-            say(f"Running gRPC ModelServer at {tcp} ...")
-        if unix:
-            say(f"Running gRPC ModelServer at UNIX socket {unix} ...")
-        return server
-
-    async def _listen_rest(self) -> web.AppRunner | None:
-        flags = self._flags
-        if not flags.rest_api_port:
-            return None
-        application = web.Application(client_max_size=BODY_BYTES)
-        application.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            # The client's own limit comes first, so that none of them writes to a connection that closes just then.
-            keepalive_timeout=3600,
-            shutdown_timeout=flags.drain_seconds,
-            # Bodies are inflated by the core, which knows the original's words for broken ones.
-            auto_decompress=False,
-            max_line_size=LINE_BYTES,
-            max_field_size=LINE_BYTES,
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, flags.address, flags.rest_api_port, backlog=1024).start()
-        except OSError as error:
-            # The original logs this and goes on with gRPC alone; here it is an error like any other.
-            await runner.cleanup()
-            raise Failed(
-                "UNAVAILABLE", f"Failed to start HTTP Server at {flags.address}:{flags.rest_api_port}: {error.strerror}"
-            ) from error
-        say(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...")
-        return runner
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        body = await request.read() if request.can_read_body else b""
-        asked = (request.method, request.raw_path, request.headers, body)
-        if request.method == "POST":
-            # Models run in threads, so that status stays answerable while they do.
-            reply = await asyncio.get_running_loop().run_in_executor(self._workers, self._rest.handle, *asked)
-        else:
-            reply = self._rest.handle(*asked)
-        raw = reply.body.encode("utf-8", errors="surrogateescape")
-        response = web.Response(status=reply.code, body=raw, headers=reply.headers)
-        response.headers["Content-Type"] = reply.content_type
-        return response
 
     def _load(self, path: str) -> SavedModel:
         import_tensorflow()

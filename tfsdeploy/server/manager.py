@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -35,6 +34,25 @@ class _Version(Generic[Servable]):
     error: Failed | None = None
     servable: Servable | None = None
     users: int = 0
+
+
+class Handle(Generic[Servable]):
+    """A version in use, as ``with manager.handle(…) as (version, servable)``."""
+
+    __slots__ = ("_asked", "_held", "_manager")
+
+    def __init__(self, manager: Manager[Servable], model_name: str, version: int | None) -> None:
+        self._manager = manager
+        self._asked = (model_name, version)
+        self._held: _Version[Servable]
+
+    def __enter__(self) -> tuple[int, Servable]:
+        self._held = held = self._manager.hold(*self._asked)
+        assert held.servable is not None
+        return held.version, held.servable
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.release(self._held)
 
 
 class Manager(Generic[Servable]):
@@ -113,32 +131,38 @@ class Manager(Generic[Servable]):
             self._changed.wait_for(lambda: self._closing.is_set() or done(), seconds)
             return not self._closing.is_set() and done()
 
-    @contextmanager
-    def handle(self, model_name: str, version: int | None) -> Iterator[tuple[int, Servable]]:
-        """Hold a version for a request: it is not unloaded meanwhile.
+    def handle(self, model_name: str, version: int | None) -> Handle[Servable]:
+        """Hold a version for a request: it is not unloaded while the handle is entered.
 
         Args:
             model_name: the model.
             version: that one exactly; None for the highest that is ready.
 
         Raises:
-            Failed: NOT_FOUND.
+            Failed: NOT_FOUND; on entering.
         """
+        return Handle(self, model_name, version)
+
+    def hold(self, model_name: str, version: int | None) -> _Version[Servable]:
+        """For `Handle`: one more user of a version."""
         with self._changed:
-            ready = [v for v in self._versions.get(model_name, {}).values() if v.state is State.AVAILABLE]
-            found = [v for v in ready if version in (None, v.version)]
-            if not found:
-                which = f"Latest({model_name})" if version is None else f"Specific({model_name}, {version})"
+            versions = self._versions.get(model_name, {})
+            if version is None:
+                version = max((v.version for v in versions.values() if v.state is State.AVAILABLE), default=None)
+                which = f"Latest({model_name})"
+            else:
+                which = f"Specific({model_name}, {version})"
+            held = None if version is None else versions.get(version)
+            if held is None or held.state is not State.AVAILABLE:
                 raise Failed("NOT_FOUND", f"Servable not found for request: {which}")
-            held = max(found, key=lambda v: v.version)
             held.users += 1
-            servable = held.servable
-        assert servable is not None
-        try:
-            yield held.version, servable
-        finally:
-            with self._changed:
-                held.users -= 1
+            return held
+
+    def release(self, held: _Version[Servable]) -> None:
+        """For `Handle`: one user less."""
+        with self._changed:
+            held.users -= 1
+            if held.state is not State.AVAILABLE:  # who unloads it waits for that
                 self._changed.notify_all()
 
     def close(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +30,14 @@ _FIELDS = {
     "float16": "half_val", "bfloat16": "half_val", "complex64": "scomplex_val", "complex128": "dcomplex_val",
 }  # fmt: skip
 
+_NUMBERS: Mapping[int, tuple[np.dtype[Any], str]] = {
+    types_pb2.DT_FLOAT: (np.dtype(np.float32), "float_val"),
+    types_pb2.DT_DOUBLE: (np.dtype(np.float64), "double_val"),
+    types_pb2.DT_INT32: (np.dtype(np.int32), "int_val"),
+    types_pb2.DT_INT64: (np.dtype(np.int64), "int64_val"),
+    types_pb2.DT_BOOL: (np.dtype(np.bool_), "bool_val"),
+}
+
 _ONE_EACH = frozenset(_FIELDS.values()) - {"scomplex_val", "dcomplex_val"}
 
 NO_RESOURCE = (
@@ -35,6 +45,10 @@ NO_RESOURCE = (
     "is not currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally "
     "with a short code snippet that leads to this error message."
 )
+
+# What packed values of a typed field are is what the array's memory is: dtype and number of the field.
+_COMMON = {"f": (types_pb2.DT_FLOAT, 5), "d": (types_pb2.DT_DOUBLE, 6)} if sys.byteorder == "little" else {}
+_TENSOR_CONTENT = 4
 
 # Some dtypes travel as another one (framework/tensor.proto).
 _VIEWS = {"float16": np.uint16, "bfloat16": np.uint16, "complex64": np.float32, "complex128": np.float64}
@@ -64,9 +78,9 @@ def inputs_of(tensors: Mapping[str, Any], call: Call) -> dict[str, Array]:
             )
         arrays[given.alias] = _array(given.alias, tensors[given.alias])
     for at, given in enumerate(call.inputs):
-        expected, found = (_name(dtype) for dtype in (given.dtype, arrays[given.alias].dtype))
-        if expected != found:
-            raise _wrong(f"Expects arg[{at}] to be {expected} but {found} is provided")
+        found = arrays[given.alias].dtype
+        if found != given.dtype and _name(found) != _name(given.dtype):
+            raise _wrong(f"Expects arg[{at}] to be {_name(given.dtype)} but {_name(found)} is provided")
     return arrays
 
 
@@ -84,6 +98,30 @@ def filtered(asked: list[str], there: list[str]) -> list[str]:
         if alias in asked[:at]:
             raise _wrong(f"duplicate output tensor alias: {alias}")
     return asked or there
+
+
+def encoded(array: Array, *, packed: bool = False) -> bytes:
+    """`tensor_of`, serialized; the values of the common dtypes as they lie in memory."""
+    common = _COMMON.get(array.dtype.char)
+    if common is None:
+        return bytes(tensor_of(array, packed=packed).SerializeToString())
+    number, field = common
+    message = tensor_pb2.TensorProto(dtype=number)
+    message.tensor_shape.SetInParent()
+    for size in array.shape:
+        message.tensor_shape.dim.add(size=size)
+    head = bytes(message.SerializeToString())
+    return head + part(_TENSOR_CONTENT if packed else field, array.tobytes()) if array.size else head
+
+
+def part(number: int, content: bytes) -> bytes:
+    """A field of a message that has a length (protobuf.dev/programming-guides/encoding); number: below 16."""
+    size, length = len(content), bytearray()
+    while size >= 128:
+        length.append(size & 127 | 128)
+        size >>= 7
+    length.append(size)
+    return bytes((number << 3 | 2, *length)) + content
 
 
 def tensor_of(array: Array, *, packed: bool = False) -> tensor_pb2.TensorProto:
@@ -105,6 +143,29 @@ def tensor_of(array: Array, *, packed: bool = False) -> tensor_pb2.TensorProto:
 
 
 def _array(alias: str, message: Any) -> Array:
+    quickly = _quickly(message)
+    return _carefully(alias, message) if quickly is None else quickly
+
+
+def _quickly(message: Any) -> Array | None:
+    """What most clients send: as many numbers as the shape says; packed ones are not copied. None: something else."""
+    known = _NUMBERS.get(message.dtype)
+    if known is None:
+        return None
+    dtype, field = known
+    shape = tuple(dim.size for dim in message.tensor_shape.dim)
+    elements = math.prod(shape)
+    content = message.tensor_content
+    values = getattr(message, field)
+    if content:
+        if len(content) == elements * dtype.itemsize and not values and min(shape, default=0) >= 0:
+            return np.frombuffer(content, dtype).reshape(shape)
+    elif len(values) == elements and min(shape, default=0) >= 0:
+        return np.fromiter(values, dtype, elements).reshape(shape)
+    return None
+
+
+def _carefully(alias: str, message: Any) -> Array:
     try:
         if message.dtype == types_pb2.DT_RESOURCE:
             raise _wrong(NO_RESOURCE)
@@ -122,6 +183,7 @@ def _array(alias: str, message: Any) -> Array:
         raise _wrong(f"tensor parsing error: {alias}") from error
 
 
+@cache
 def _name(dtype: np.dtype[Any]) -> str:
     return _NAMES.get(dtype.name, dtype.name)
 

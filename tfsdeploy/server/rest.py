@@ -15,6 +15,7 @@ from tfsdeploy.server import json_answer, json_document, json_tensor
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.pace import WouldWait
 
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Method
@@ -35,12 +36,13 @@ _ORIGIN = re.compile(r"https?://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: HTTP code, body, content type and other headers."""
+    """An answer: HTTP code, body, content type and other headers; whether the connection ends with it."""
 
     code: int
     body: str
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    last: bool = field(default=False, compare=False)
 
 
 class Rest:
@@ -63,50 +65,56 @@ class Rest:
         self._timeout_ms = timeout_ms
         self._headers = CORS if cors else {}
 
-    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", wait: bool = True) -> Reply:
         """Answer one request.
 
         Args:
             method: in capitals.
             path: as it came, query string included: it is part of the match.
-            headers: ``Content-Encoding`` and ``Origin`` matter.
+            headers: names in small letters; ``content-encoding`` and ``origin`` matter.
             body: as it came; inflated here if it is gzip.
+            wait: until a model has answered; if not, only what is quick is answered.
+
+        Raises:
+            WouldWait: it is not.
         """
         path = _AUTHORITY.sub("", path, count=1)
         if method not in METHODS:
-            return _page(501, "Not Implemented")
+            return page(501, "Not Implemented")
         if self._metrics.path and path.partition("?")[0] == self._metrics.path:
             return self._monitoring(path)
         if self._readyz and path == READYZ:
             missing = self._core.unready()
             return Reply(503 if missing else 200, "\n".join(missing or ["ready"]) + "\n", "text/plain")
         if not path.lower().startswith("/v1/"):
-            return _page(404, "Not Found")
+            return page(404, "Not Found")
         if method == "OPTIONS":
-            asked_by_page = _ORIGIN.match(headers.get("Origin", ""))
+            asked_by_page = _ORIGIN.match(headers.get("origin", ""))
             return Reply(200 if asked_by_page else 400, "", "text/html; charset=ISO-8859-1", self._headers)
-        code, text = self._answered(method, path, headers, body)
+        code, text = self._answered(method, path, headers, body, wait)
         return Reply(code, text, headers=self._headers)
 
-    def _answered(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+    def _answered(self, method: str, path: str, headers: Mapping[str, str], body: bytes, wait: bool) -> tuple[int, str]:
         try:
             asked = rest.parse(method, path)
             if asked.action == "status":
                 return 200, rest.render_model_status(self._core.status(asked.model, asked.version))
             if asked.action == "metadata":
                 return 200, self._metadata(asked)
-            if "gzip" in headers.get("Content-Encoding", ""):
+            if "gzip" in headers.get("content-encoding", ""):
                 body = _inflated(body)
             if asked.action == "predict":
-                return 200, self._predict(asked, body)
-            return 200, self._infer(asked.action, asked, body)
+                return 200, self._predict(asked, body, wait)
+            return 200, self._infer(asked.action, asked, body, wait)
+        except WouldWait:
+            raise
         except Failed as failed:
             return http_code(failed.code), rest.error_body(failed.message)
         except Exception as error:  # an answer in any case; what it was is for this server's own log
             say(f"{type(error).__name__} while answering {method} {path}: {error}")
             return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
 
-    def _predict(self, asked: rest.Request, body: bytes) -> str:
+    def _predict(self, asked: rest.Request, body: bytes, wait: bool) -> str:
         begun = time.perf_counter()
         code = "OK"
         found: int | None = None
@@ -121,17 +129,26 @@ class Rest:
                 return json_tensor.inputs_of(document, {given.alias: given.dtype for given in call.inputs})
 
             answer = self._core.predict(
-                asked.model, self._version_of(asked), signature, inputs_of, _unknown_signature, self._timeout_ms
+                asked.model,
+                self._version_of(asked),
+                signature,
+                inputs_of,
+                _unknown_signature,
+                self._timeout_ms,
+                wait=wait,
             )
             found = answer.version
             return json_answer.render(answer.outputs, json_tensor.form_of(document))
         except Failed as failed:
             code = failed.code
             raise
+        except WouldWait:
+            code = ""
+            raise
         finally:
-            self._metrics.count(asked.model, "predict", "REST", code, time.perf_counter() - begun, found)
+            self._count(asked.model, "predict", code, begun, found)
 
-    def _infer(self, method: Method, asked: rest.Request, body: bytes) -> str:
+    def _infer(self, method: Method, asked: rest.Request, body: bytes, wait: bool) -> str:
         from tfsdeploy.server import json_examples
         from tfsdeploy.server.examples import Task
 
@@ -143,14 +160,21 @@ class Rest:
             tasks = [Task(method, json_tensor.signature_name(document))]
             examples = json_examples.examples_of(document)
             found, (result,) = self._core.infer(
-                asked.model, self._version_of(asked), tasks, lambda: examples, no_signature, self._timeout_ms
+                asked.model, self._version_of(asked), tasks, lambda: examples, no_signature, self._timeout_ms, wait=wait
             )
             return json_examples.render(result)
         except Failed as failed:
             code = failed.code
             raise
+        except WouldWait:
+            code = ""
+            raise
         finally:
-            self._metrics.count(asked.model, method, "REST", code, time.perf_counter() - begun, found)
+            self._count(asked.model, method, code, begun, found)
+
+    def _count(self, model_name: str, method: str, code: str, begun: float, version: int | None) -> None:
+        if code:  # what would wait comes again
+            self._metrics.count(model_name, method, "REST", code, time.perf_counter() - begun, version)
 
     def _version_of(self, asked: rest.Request) -> int | None:
         """The version that is meant; the original asks for it when it has read the body."""
@@ -176,10 +200,11 @@ class Rest:
         return Reply(200, self._metrics.page(), "text/plain")
 
 
-def _page(code: int, reason: str) -> Reply:
-    """An error page as libevent writes it, which the original's HTTP server is made of."""
+def page(code: int, reason: str) -> Reply:
+    """An error page as libevent writes it, which the original's HTTP server is made of; it ends the connection."""
     title = f"<TITLE>{code} {reason}</TITLE>"
-    return Reply(code, f"<HTML><HEAD>\n{title}\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n", "text/html")
+    body = f"<HTML><HEAD>\n{title}\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
+    return Reply(code, body, "text/html", last=True)
 
 
 def _unknown_signature(name: str) -> Failed:

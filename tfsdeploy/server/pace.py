@@ -1,0 +1,63 @@
+"""What may run on the event loop: signatures so quick that handing them to a thread takes longer than running them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+QUICK_SECONDS: Final = 100e-6
+"""Of processor time. A hand-over to a thread and back costs about as much, and needs the interpreter all the while."""
+
+SMALL_BYTES: Final = 16 * 2**10
+"""Larger requests are read in a thread: their own decoding would hold others up."""
+
+MOST_NODES: Final = 1000
+
+# What may run long whatever is fed, or wait for something; names contain these, or are those.
+_ENDLESS: Final = (
+    "While", "Enter", "NextIteration", "Queue", "Barrier", "Stage", "PyFunc", "Dataset", "Iterator", "Recv", "Remote",
+    "Read", "Stack", "TensorArray",
+)  # fmt: skip
+_WAITING: Final = frozenset({"Batch", "BatchFunction", "Unbatch", "Rpc", "XlaLaunch", "Timestamp", "Print", "PrintV2"})
+_NOT_MEANT: Final = frozenset({"ReadVariableOp", "IdentityReader"})
+
+_ENOUGH: Final = 16
+_MOST: Final = 64
+_SLOW_COSTS: Final = 8
+
+
+class WouldWait(Exception):
+    """It cannot be answered at once, and who asked cannot wait: ask again in a thread."""
+
+
+class Pace:
+    """How quick the runs of a signature have been; quick enough when nearly all of the last ones were."""
+
+    __slots__ = ("_score",)
+
+    def __init__(self) -> None:
+        self._score = 0
+
+    @property
+    def quick(self) -> bool:
+        """Whether the event loop may run it."""
+        return self._score >= _ENOUGH
+
+    def took(self, seconds: float) -> None:
+        """One run took so much processor time of its thread."""
+        self._score = min(self._score + 1, _MOST) if seconds <= QUICK_SECONDS else max(0, self._score - _SLOW_COSTS)
+
+
+thread_seconds = time.thread_time
+
+
+def bounded(graph: Any) -> bool:
+    """Whether a GraphDef is small and without loops, so that its runs take no longer than their inputs let expect.
+
+    Such a graph is run in the thread that asks, without TensorFlow's own threads between its operations.
+    """
+    bodies = (graph.node, *(function.node_def for function in graph.library.function))
+    if sum(map(len, bodies)) > MOST_NODES:
+        return False
+    operations = {node.op for nodes in bodies for node in nodes} - _NOT_MEANT
+    return operations.isdisjoint(_WAITING) and not any(part in op for op in operations for part in _ENDLESS)
