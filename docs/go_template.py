@@ -121,8 +121,10 @@ class _Writer:
                 return f"(printf {json.dumps('%s' * len(node.nodes))} {' '.join(map(self._value, node.nodes))})"
             case nodes.Or():
                 return f"(or {self._value(node.left)} {self._value(node.right)})"
-            case nodes.Not(node=nodes.Test(name="none") as test):
-                return f"(not {self._value(test)})"
+            case nodes.And():
+                return f"(and {self._value(node.left)} {self._value(node.right)})"
+            case nodes.Not():
+                return f"(not {self._value(node.node)})"
             case nodes.Test(name="none"):
                 return f'(kindIs "invalid" {self._value(node.node)})'
             case nodes.Compare(ops=[nodes.Operand(op="eq", expr=expr)]):

@@ -91,7 +91,9 @@ def generated(chance: random.Random) -> dict[str, Any]:
     store = chance.choice(
         ["pvc://models", "pvc://models/a/b/", "nfs://h.example/", "nfs://h.example/a/b", "nfs://h", "s3://models/prod/"]
     )
-    options = some(endpoint="https://s3.example.org", region="eu-central-1", pathStyle=True, credentialsSecret="s3")
+    options = some(endpoint="https://s3.example.org", region="eu-central-1", pathStyle=True, credentialsSecret="s3",
+        bandwidth=chance.choice(["50Mi", 104857600]),
+    )  # fmt: skip
     options |= {"caFile": "/etc/ca.pem", "caConfigMap": "store-ca"} if chance.random() < 0.5 else {}
     fetched = {"storeOptions": options} if store.startswith("s3://") else {}
     flags = some(
@@ -106,6 +108,7 @@ def generated(chance: random.Random) -> dict[str, Any]:
         replicas=chance.randrange(2, 9), keep=chance.randrange(1, 5), disk="20Gi", resources=resources, flags=flags,
         batching=some(maxBatchSize=32, batchTimeoutMicros=0, numBatchThreads=4, maxEnqueuedBatches=1048576),
         drainSeconds=chance.choice([0, 2.5, 3600, 0.123456789]), surge=chance.randrange(1, 4), unavailable=1,
+        nodeCache=chance.choice(["/var/lib/models", "pvc://cache"]),
     )  # fmt: skip
     gateway = some(
         replicas=3, rest=80, grpc=9000, service="LoadBalancer", serviceAnnotations={"example.org/lb": "internal"},

@@ -37,7 +37,7 @@ def test_everything_that_is_written_arrives(tmp_path: Path) -> None:
         HEAD.replace("file://./models", "s3://models/prod/")
         + """target: kubernetes
 storeOptions: {endpoint: https://s3.example.org:9000, region: eu-central-1, credentialsSecret: s3, pathStyle: true,
-  caFile: /etc/ssl/store-ca.pem, caConfigMap: store-ca}
+  caFile: /etc/ssl/store-ca.pem, caConfigMap: store-ca, bandwidth: 100Mi}
 serving:
   replicas: 5
   server: ./bin/tensorflow_model_server
@@ -58,6 +58,7 @@ models:
     assert to_plain(fleet.store.options) == {
         "endpoint": "https://s3.example.org:9000",
         "region": "eu-central-1",
+        "bandwidth": "100Mi",
         "credentials_secret": "s3",
         "path_style": True,
         "ca_file": "/etc/ssl/store-ca.pem",

@@ -79,6 +79,10 @@ _ADDRESS = Text(
 _SERVER = Text(
     "embedded, embedded-like-tfs or the path of tensorflow_model_server", r"embedded|embedded-like-tfs|\S*/\S+"
 )
+_NODE_CACHE = Text(
+    "the absolute path of a folder such as /var/lib/tfsdeploy-models, or pvc://CLAIM",
+    rf"(?:/[A-Za-z0-9_.=+~-]+)+|pvc://{OBJECT_NAME_PATTERN}",
+)
 _CPU = Quantity("cores such as 2, 0.5 or 500m, at most 1024", {"": 1, "m": 0.001}, 0.001, 1024)
 _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _BYTES = Quantity("an amount with its unit, from 1Mi to 1Pi, such as 512Mi or 4Gi", _UNITS, 2**20, 2**50)
@@ -127,6 +131,13 @@ STORE_OPTIONS = Section(
             read_by=KUBERNETES,
         ),
         Key("anonymous", Boolean(), "read without credentials", False, "true"),
+        Key(
+            "bandwidth",
+            _BYTES,
+            "bytes a second that one replica takes at most while it fetches versions",
+            example="100Mi",
+            default_says="what the line has",
+        ),
     ),
     StoreOptions,
     refused=SECRET_KEYS,
@@ -199,6 +210,16 @@ SERVING = Section(
             example="20Gi",
             default_says="no limit",
             read_by=_CLUSTER,
+        ),
+        Key(
+            "nodeCache",
+            _NODE_CACHE,
+            "what the replicas of a node share: a folder of each node, or a claim that they all can write. An object "
+            "store's versions are fetched into it once, a volume's are verified once. A folder of the node is against "
+            "the Pod Security level `restricted`",
+            example="/var/lib/tfsdeploy-models",
+            default_says="each replica has its own",
+            read_by=KUBERNETES,
         ),
         Key("keep", Integer(0, 9), "previous versions that stay loaded: what makes a rollback instant", 1, "1"),
         Key(

@@ -47,6 +47,7 @@ class StoreOptions:
     ca_file: str | None
     ca_config_map: str | None
     anonymous: bool
+    bandwidth: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class Serving:
     image: str
     resources: Resources
     disk: str | None
+    node_cache: str | None
     keep: int
     batching: Batching | None
     flags: Mapping[str, bool | int | float | str]

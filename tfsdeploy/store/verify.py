@@ -90,6 +90,7 @@ class VerifiedCache:
 
     def _remember(self, path: Path, seen: str) -> None:
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.with_name(self._file.name + ".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 known = {key: value for key, value in self._read().items() if Path(key).is_dir()}

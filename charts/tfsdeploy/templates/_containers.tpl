@@ -2,14 +2,16 @@
 {{- define "tfsdeploy.replica-agent" -}}
 {{- $store := printf "file:///models%s" .store.folder -}}
 {{- $more := list -}}
+{{- $cache := "" -}}
+{{- if .store.cache }}{{ $cache = printf "%s/%s" (ternary "/models" "/var/cache/tfsdeploy" (.store.fetched | default false)) .store.cache.folder }}{{ end -}}
 {{- if .store.fetched -}}
 {{- $store = .store.url -}}
-{{- $more = list (printf "--store-options=%s" (replace "$" "$$" .podStoreOptions)) "--models=/models" -}}
+{{- $more = list (printf "--store-options=%s" (replace "$" "$$" .podStoreOptions)) (printf "--models=%s" ($cache | default "/models")) -}}
 {{- if .serving.disk }}{{ $more = append $more (printf "--disk=%d" (div (mul (include "tfsdeploy.bytes" .serving.disk | int64) 95) 100)) }}{{ end -}}
 {{- end -}}
 {{- dict "args" (concat (list "agent" "replica" "--in-cluster" (printf "--fleet=%s" .f.name) "--name=$(POD_NAME)" "--advertise=$(POD_IP)"
   (printf "--store=%s" (replace "$" "$$" $store)) (printf "--folder=%s" .f.run) "--server-rest=127.0.0.1:8501" "--server-grpc=127.0.0.1:8500"
-  "--listen=0.0.0.0:8502" (printf "--verified-cache=%s/verified.json" .f.run)
+  "--listen=0.0.0.0:8502" (printf "--verified-cache=%s/verified.json" ($cache | default .f.run))
   (printf "--drain-seconds=%s" (include "tfsdeploy.number" .serving.drainSeconds))) $more) | toRawJson -}}
 {{- end }}
 

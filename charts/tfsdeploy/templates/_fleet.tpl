@@ -21,7 +21,7 @@
 {{- $options := $v.storeOptions | default dict -}}
 {{- $inPods := omit $options "caFile" -}}
 {{- if $options.caConfigMap }}{{ $_ := set $inPods "caFile" (printf "%s/%s" $f.authorityFolder $f.authorityKey) }}{{ end -}}
-{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (include "tfsdeploy.store" . | fromJson) "storeOptions" (include "tfsdeploy.storeOptions" $options) "podStoreOptions" (include "tfsdeploy.storeOptions" $inPods) "credentials" $options.credentialsSecret "authority" $options.caConfigMap "authorityFolder" $f.authorityFolder "authorityKey" $f.authorityKey "monitoring" $v.monitoring | toRawJson -}}
+{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (merge (include "tfsdeploy.store" . | fromJson) (include "tfsdeploy.nodeCache" . | fromJson)) "storeOptions" (include "tfsdeploy.storeOptions" $options) "podStoreOptions" (include "tfsdeploy.storeOptions" $inPods) "credentials" $options.credentialsSecret "authority" $options.caConfigMap "authorityFolder" $f.authorityFolder "authorityKey" $f.authorityKey "monitoring" $v.monitoring | toRawJson -}}
 {{- end }}
 
 {{- /* A scalar as it is written: Go's own way would print 1767225600 as 1.7672256e+09. */ -}}
@@ -72,8 +72,20 @@
 {{- end -}}
 {{- end }}
 
+{{- define "tfsdeploy.nodeCache" -}}
+{{- $v := .Values -}}
+{{- if $v.serving.nodeCache -}}
+{{- $url := (include "tfsdeploy.store" . | fromJson).url -}}
+{{- $folder := printf "%s\n%s" $url ((($v.storeOptions | default dict).endpoint) | default "") | sha256sum | trunc 12 -}}
+{{- $kind := ternary "claim" "path" (hasPrefix "pvc://" $v.serving.nodeCache) -}}
+{{- dict "cache" (dict $kind (trimPrefix "pvc://" $v.serving.nodeCache) "folder" $folder) | toRawJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end }}
+
 {{- /* How an object store is reached, as Python's json.dumps spells it. */ -}}
 {{- define "tfsdeploy.storeOptions" -}}
 {{- $o := . -}}
-{{- printf "{\"anonymous\": %s, \"ca_config_map\": %s, \"ca_file\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s}" ($o.anonymous | default false | toRawJson) (get $o "caConfigMap" | default nil | toRawJson) (get $o "caFile" | default nil | toRawJson) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) -}}
+{{- printf "{\"anonymous\": %s, \"bandwidth\": %s, \"ca_config_map\": %s, \"ca_file\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s}" ($o.anonymous | default false | toRawJson) (ternary (include "tfsdeploy.text" (get $o "bandwidth") | toRawJson) "null" (hasKey $o "bandwidth")) (get $o "caConfigMap" | default nil | toRawJson) (get $o "caFile" | default nil | toRawJson) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) -}}
 {{- end }}

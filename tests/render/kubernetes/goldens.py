@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2] / "golden" / "kubernetes"
 
 NAMES = sorted(folder.name for folder in ROOT.iterdir())
 
-LEVELS = {"nfs": "baseline", "folder": "privileged"}
+LEVELS = {"nfs": "baseline", "folder": "privileged", "node-cache": "privileged"}
 """The Pod Security level of those that need less than `restricted`."""
 
 

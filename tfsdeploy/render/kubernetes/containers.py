@@ -21,7 +21,7 @@ from tfsdeploy.render.containers import (
     heap_bytes,
     model_server_flags,
 )
-from tfsdeploy.render.kubernetes.volumes import BATCHING_FILE, store_url
+from tfsdeploy.render.kubernetes.volumes import BATCHING_FILE, CACHE, store_url, store_volume
 from tfsdeploy.render.quantities import bytes_of
 from tfsdeploy.render.serving import gateway_flags, number
 
@@ -75,7 +75,7 @@ def replica_agent(fleet: Fleet) -> tuple[str, ...]:
             "--server-rest": f"127.0.0.1:{REST_PORT}",
             "--server-grpc": f"127.0.0.1:{GRPC_PORT}",
             "--listen": f"0.0.0.0:{AGENT_PORT}",
-            "--verified-cache": f"{RUN}/verified.json",
+            "--verified-cache": f"{_cache(fleet) or RUN}/verified.json",
             "--drain-seconds": number(fleet.serving.drain_seconds),
             **_object_store(fleet),
         },
@@ -88,10 +88,19 @@ def _object_store(fleet: Fleet) -> dict[str, str]:
         return {}
     given = fleet.store.options
     options = replace(given, ca_file=None if given.ca_config_map is None else f"{CA_FOLDER}/{CA_KEY}")
-    flags = {"--store-options": literal(json.dumps(to_plain(options), sort_keys=True)), "--models": MODELS}
+    flags = {
+        "--store-options": literal(json.dumps(to_plain(options), sort_keys=True)),
+        "--models": _cache(fleet) or MODELS,
+    }
     if fleet.serving.disk is not None:
         flags["--disk"] = str(int(bytes_of(fleet.serving.disk)) * DISK_PERCENT // 100)
     return flags
+
+
+def _cache(fleet: Fleet) -> str:
+    """Where the agent keeps what the replicas of a node share; empty if they share nothing."""
+    volume = store_volume(fleet)
+    return "" if volume.cache is None else f"{MODELS if volume.fetched else CACHE}/{volume.cache.folder}"
 
 
 def model_server(fleet: Fleet) -> tuple[str, ...]:

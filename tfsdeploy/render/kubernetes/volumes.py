@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tfsdeploy.errors import UsageError
@@ -18,6 +19,25 @@ LEVELS: tuple[Level, ...] = ("restricted", "baseline", "privileged")
 """The Pod Security levels, the strictest first."""
 
 
+CACHE = "/var/cache/tfsdeploy"
+"""Where the node cache stands in an agent that reads its store in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCache:
+    """What the replicas of a node share; one of the two is set.
+
+    Attributes:
+        path: the folder on each node.
+        claim: the PersistentVolumeClaim.
+        folder: a store's own folder in it: fleets with the same store share what they have.
+    """
+
+    path: str | None
+    claim: str | None
+    folder: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoreVolume:
     """The volume of the models; one of the four ways is set.
@@ -29,6 +49,7 @@ class StoreVolume:
         path: the folder on the NFS server, or on each node if there is no server.
         folder: the store's folder below the mount point, empty or beginning with a slash.
         level: the Pod Security level that pods with it need.
+        cache: what the replicas of a node share; None: each has its own.
     """
 
     claim: str | None
@@ -37,6 +58,7 @@ class StoreVolume:
     folder: str
     level: Level
     fetched: bool = False
+    cache: NodeCache | None = None
 
     @property
     def made(self) -> bool:
@@ -45,11 +67,27 @@ class StoreVolume:
 
 
 def store_volume(fleet: Fleet) -> StoreVolume:
-    """The volume of a fleet's store.
+    """The volume of a fleet's store, and what the replicas of a node share.
 
     Raises:
         UsageError: pods cannot reach it.
     """
+    volume, cache = _volume(fleet), _node_cache(fleet)
+    level: Level = "privileged" if cache is not None and cache.path is not None else volume.level
+    return replace(volume, level=level, cache=cache)
+
+
+def _node_cache(fleet: Fleet) -> NodeCache | None:
+    where = fleet.serving.node_cache
+    if where is None:
+        return None
+    told = f"{fleet.store.url}\n{fleet.store.options.endpoint or ''}"
+    folder = hashlib.sha256(told.encode()).hexdigest()[:12]
+    claim = where.removeprefix("pvc://") if where.startswith("pvc://") else None
+    return NodeCache(None if claim else where, claim, folder)
+
+
+def _volume(fleet: Fleet) -> StoreVolume:
     scheme, _, rest = fleet.store.url.partition("://")
     head, slash, below = rest.partition("/")
     inline = fleet.serving.volume == "inline"
