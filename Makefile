@@ -57,6 +57,9 @@ golden: $(READY) ## render the fleets of tests/golden/ anew; review the differen
 bench: $(READY) ## the figures of docs/performance.md for this machine: 200,000 requests, 1,000 kills; about 25 minutes
 	$(BIN)/python -m benchmarks
 
+bench-store: $(READY) ## object stores: against rclone, 10,000 versions, a fleet at rest, 10,000 faults; about 25 minutes
+	$(BIN)/python -m benchmarks.objects
+
 soak: $(READY) ## the tests with long counts: 1,000 kills each, 10,000 mutated files, longer and faster streams
 	TFSDEPLOY_KILLS=1000 TFSDEPLOY_FUZZ=10000 $(BIN)/python -m pytest -q --timeout 3600 tests/store tests/release tests/fleet
 	TFSDEPLOY_SOAK=1 $(BIN)/python -m pytest -q -m "scenario" --timeout 3600 tests/scenarios --modes embedded,like-tfs
@@ -96,4 +99,4 @@ wheel: $(READY) ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-scenarios lint format docs golden bench soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart wheel clean
+.PHONY: help setup demo test test-scenarios lint format docs golden bench bench-store soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart wheel clean

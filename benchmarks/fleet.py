@@ -29,14 +29,14 @@ MODEL = "m"
 
 
 @contextmanager
-def live(mode: str) -> Iterator[LiveFleet]:
-    """Three replicas, two gateways and one model with two versions."""
+def live(mode: str, **spec: object) -> Iterator[LiveFleet]:
+    """Three replicas, two gateways and one model with two versions; ``spec`` are keys of the fleet file."""
     with tempfile.TemporaryDirectory(prefix="tfsdeploy-bench-") as name:
         folder = Path(name)
         for value in (1, 2):
             models.write_constant(folder / "samples" / f"constant-{value}", value)
         fleet = LiveFleet(folder / "fleet", folder / "home", mode, folder / "samples", name="bench")
-        fleet.spec["models"] = {}
+        fleet.spec |= {"models": {}, **spec}
         try:
             fleet.serve(MODEL, 1, 2)
             yield fleet

@@ -27,18 +27,21 @@ FAULTS = (
     "corrupt answer",
     "answer is longer",
     "answer is shorter",
+    "answer of another",
 )
 STATUSES = (500, 502, 503, 429, 403, 412, 404)
 
 
 @dataclass
 class Faults:
-    """What goes wrong: set ``rate`` to 0 for nothing; counts what did."""
+    """What goes wrong: set ``rate`` to 0 for nothing; counts what did, and all that was asked."""
 
     endpoint: str
     rate: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(0))
     done: Counter[str] = field(default_factory=Counter)
+    asked: int = 0
+    before: tuple[int, list[tuple[str, str]], bytes] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, seed: int, rate: float) -> None:
@@ -49,6 +52,7 @@ class Faults:
     def next(self) -> tuple[str, float]:
         """The fault of the next request, or none, and a number from 0 to 1 that says where."""
         with self.lock:
+            self.asked += 1
             if self.random.random() >= self.rate:
                 return "", 0.0
             fault = self.random.choice(FAULTS)
@@ -108,6 +112,11 @@ def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> Non
         return _cut(handler)
     if fault == "refuse after":
         return _refuse(handler, where)
+    if handler.command == "GET":
+        # As if two answers had changed places.
+        before, faults.before = faults.before, (status, headers, answer)
+        if fault == "answer of another" and before is not None:
+            status, headers, answer = before
     if fault == "corrupt answer" and answer:
         answer = _flipped(answer, where)
     if handler.command == "HEAD":

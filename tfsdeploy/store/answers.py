@@ -94,6 +94,7 @@ _STATUSES = {
     404: _Meaning(StoreError, "it is not there"),
     408: _THROTTLED,
     409: _Meaning(StoreAway, "somebody else is writing the same object", "try again"),
+    416: _Meaning(StoreAway, "the store gave fewer bytes than it had announced", "try again"),
     429: _THROTTLED,
     501: _UNCONDITIONAL,
     503: _THROTTLED,

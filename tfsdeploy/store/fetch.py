@@ -19,6 +19,7 @@ from typing import BinaryIO
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
+from tfsdeploy.store.answers import StoreAway
 from tfsdeploy.store.cache import Cache, Key
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.ranges import Pace, Span, pieces
@@ -28,6 +29,9 @@ from tfsdeploy.store.verify import Damaged, verify
 
 PART = ".tfsdeploy-part"
 """What the name of a file ends in while it comes."""
+
+WRITE = 128 << 10
+"""Bytes that are hashed and written at a time: few enough to stay in the processor's cache."""
 
 TRIES = 2
 """How often a file is fetched whose bytes are not those of the commit record: the way may have changed them."""
@@ -102,7 +106,7 @@ class Fetcher:
         return record is not None and digest in (None, record.digest)
 
     def _fetch(self, version: Key, digest: str | None, progress: Progress) -> Record:
-        record = self._wanted(*version, digest)
+        record = self._wanted(version, digest)
         began = time.monotonic()
         # What stands under this number is another version by now, or nothing that can be believed.
         if os.path.lexists(self.local.version_path(*version)) and not self.cache.remove(version):
@@ -116,9 +120,17 @@ class Fetcher:
         self.fetched(record.bytes, time.monotonic() - began)
         return record
 
-    def _wanted(self, model: str, version: int, digest: str | None) -> Record:
-        record = self.store.record(model, version)
-        name = f"{model}/{version}"
+    def _wanted(self, version: Key, digest: str | None) -> Record:
+        """The commit record that the release names; another one is asked for once more, as files are."""
+        try:
+            return self._record(*version, digest)
+        except StoreAway:
+            raise
+        except TfsdeployError:
+            return self._record(*version, digest)
+
+    def _record(self, model: str, version: int, digest: str | None) -> Record:
+        record, name = self.store.record(model, version), f"{model}/{version}"
         if record is None:
             raise TfsdeployError(f"{name}: the store has no such version", where=self.store.url)
         if digest not in (None, record.digest):
@@ -150,7 +162,7 @@ class Fetcher:
         ):
             for file in missing:
                 new, digest = _part(place / file.path), hashlib.sha256()
-                with new.open("a+b") as stream:
+                with new.open("a+b", buffering=WRITE) as stream:
                     for piece in chain(_left(stream), _taken(coming, file.size - starts[file], stream)):
                         digest.update(piece)
                         done += len(piece)
@@ -189,13 +201,15 @@ def _left(stream: BinaryIO) -> Iterator[bytes | memoryview]:
         yield piece
 
 
-def _taken(coming: Iterator[memoryview], size: int, stream: BinaryIO) -> Iterator[bytes | memoryview]:
+def _taken(coming: Iterator[memoryview], size: int, stream: BinaryIO) -> Iterator[memoryview]:
     """The next so many bytes, each piece written as it comes."""
     while size > 0:
-        piece = next(coming)
-        stream.write(piece)
-        size -= len(piece)
-        yield piece
+        whole = next(coming)
+        size -= len(whole)
+        for start in range(0, len(whole), WRITE):
+            piece = whole[start : start + WRITE]
+            stream.write(piece)
+            yield piece
 
 
 def _keep(new: Path, path: Path) -> None:

@@ -17,9 +17,9 @@ from tfsdeploy.store.verify import Damaged
 if TYPE_CHECKING:
     from obstore import Bytes
 
-RANGE = 4 << 20
-AT_A_TIME = 8
-"""Ranges that are fetched at a time; together they are all the memory that a fetch takes."""
+RANGE = 2 << 20
+AT_A_TIME = 6
+"""Ranges that are fetched at a time; a fetch takes about three times their bytes of memory."""
 
 LEAST_RANGE = 64 << 10
 
@@ -95,7 +95,8 @@ def pieces(bucket: Bucket, spans: Sequence[Span], pace: Pace) -> Generator[memor
 
 def _range(bucket: Bucket, span: Span, start: int, end: int, pace: Pace) -> Bytes:
     """One range of an object; an object of another size is damaged, whatever the store says of the range."""
-    time.sleep(pace.delay(end - start, time.monotonic()))
+    if pause := pace.delay(end - start, time.monotonic()):
+        time.sleep(pause)
     try:
         return bucket.get_range(span.key, start, end)
     except Replaced as error:
