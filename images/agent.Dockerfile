@@ -3,7 +3,7 @@
 # For several architectures: docker buildx build --platform linux/amd64,linux/arm64 ...
 FROM python:3.11-slim-bookworm AS build
 COPY pyproject.toml constraints.txt /src/
-RUN python -c "import tomllib; project = tomllib.load(open('/src/pyproject.toml', 'rb'))['project']; print(*project['dependencies'], sep='\n')" > /needed \
+RUN python -c "import tomllib; project = tomllib.load(open('/src/pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *project['optional-dependencies']['signing'], sep='\n')" > /needed \
  && pip install --no-cache-dir --prefix=/dependencies --constraint=/src/constraints.txt --requirement=/needed
 COPY README.md LICENSE .dockerignore /src/
 COPY images /src/images

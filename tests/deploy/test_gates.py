@@ -8,7 +8,7 @@ from tfsdeploy.deploy.gates import verdict
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "golden", "wrong"),
+    ("status", "body", "given", "wrong"),
     [
         (200, b'{"predictions": [1.0]}', True, None),
         (200, b'{"predictions": [1.0]}', False, None),
@@ -19,5 +19,5 @@ from tfsdeploy.deploy.gates import verdict
         (500, b"boom", False, "HTTP 500: boom"),
     ],
 )
-def test_verdict(status: int, body: bytes, golden: bool, wrong: str | None) -> None:
-    assert verdict(status, body, golden=golden) == wrong
+def test_verdict(status: int, body: bytes, given: bool, wrong: str | None) -> None:
+    assert verdict(status, body, given=given) == wrong

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.keys import write_key
 from tfsdeploy.errors import InvalidFile
 from tfsdeploy.fleet.load import load_fleet, parse_fleet
 from tfsdeploy.fleet.model import Autoscale, Batching, Canary, Monitoring, Share, Toleration, to_plain
@@ -64,6 +65,8 @@ models:
         "ca_file": "/etc/ssl/store-ca.pem",
         "ca_config_map": "store-ca",
         "anonymous": False,
+        "conditional_writes": True,
+        "require_signature": [],
     }
     assert fleet.serving.min_available == 3, "half of 5, rounded up"
     assert fleet.serving.server == str(tmp_path / "bin/tensorflow_model_server")
@@ -212,3 +215,33 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidFile, match=says):
             load_fleet(tmp_path / name)
+
+
+def test_public_keys_are_read_from_their_files(tmp_path: Path) -> None:
+    _, key = write_key(tmp_path, "release")
+    text = HEAD + "models: {m: {}}\nstoreOptions: {requireSignature: ["
+    fleet = parse_fleet(
+        f"{text}release.pub.pem, {tmp_path}/release.pub.pem, '{key}']}}\n", str(tmp_path / "fleet.yaml")
+    )
+    assert fleet.store.options.require_signature == (key, key, key)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("[]", "found no key"),
+        ("[nowhere.pem]", "cannot be read"),
+        ("[release.pem]", "this is a private key"),
+        ("[fleet.yaml, nowhere.pem]", "no public ed25519 key in PEM form"),
+        ("['ed25519:short']", "no public ed25519 key"),
+        ("release.pub.pem", "write a list"),
+        ("[7, true]", "write ed25519:BASE64 or the path"),
+    ],
+)
+def test_what_is_no_public_key(tmp_path: Path, keys: str, words: str) -> None:
+    write_key(tmp_path, "release")
+    (tmp_path / "fleet.yaml").write_text(f"{HEAD}models: {{m: {{}}}}\nstoreOptions: {{requireSignature: {keys}}}\n")
+    with pytest.raises(InvalidFile) as refused:
+        load_fleet(tmp_path / "fleet.yaml")
+    assert any(words in problem.message for problem in refused.value.problems), refused.value
+    assert all(problem.line == 6 for problem in refused.value.problems)

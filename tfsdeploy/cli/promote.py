@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @click.option(
     "--interval", type=words.seconds, metavar="TIME", default="0s", show_default=True, help="How long a step stays."
 )
-@click.option("--allow-incompatible", is_flag=True, help="Although the signatures differ from what serves.")
+@click.option(
+    "--force", "--allow-incompatible", is_flag=True, help="Although its signatures would break clients of what serves."
+)
 @click.option("--take-over", is_flag=True, help="Although another command is changing this model.")
 @switch_options
 @fleet_options(by_name=True, timeout=600.0, yes="Also a version that a rollback has left.")
@@ -49,7 +51,7 @@ def command(
     weight: int | None,
     steps: tuple[int, ...] | None,
     interval: float,
-    allow_incompatible: bool,
+    force: bool,
     take_over: bool,
     why: str,
     write: bool,
@@ -65,7 +67,7 @@ def command(
     call.answer.know(model=model, to=version)
     if weight is not None and steps is not None:
         raise UsageError("--weight and --steps exclude each other", hint="--weight 10 is the same as --steps 10")
-    from tfsdeploy.cli.stores import readable, remembering
+    from tfsdeploy.cli.stores import memory_here, readable, remembering
     from tfsdeploy.deploy.checks import check_canary, check_promotion, gate_of
     from tfsdeploy.deploy.rollout import Promotion, already, promote
     from tfsdeploy.deploy.switched import Switched
@@ -82,7 +84,7 @@ def command(
         show(call, follow(call, same, author, write))
         return
     store = readable(call)
-    record = check_promotion(store, state, model, version, settings, allow_incompatible=allow_incompatible)
+    record = check_promotion(store, release, state, model, version, settings, available=memory_here(call), force=force)
     if version in state.rejected:
         call.agree(f"Version {version} of {model} was rejected by a rollback. Promote it again?")
     if git_folder is not None:
@@ -91,7 +93,7 @@ def command(
     promotion = Promotion(
         model, version, steps, interval, record.digest, settings.keep, take_over=take_over, timeout=call.timeout
     )
-    gate = gate_of(store, model, version, golden_request(call, model))
+    gate = gate_of(store, record, example_request(call, model))
 
     def change() -> Switched:
         if not state.versions:
@@ -123,7 +125,7 @@ def _as_committed(state: ModelRelease, version: int, steps: tuple[int, ...]) -> 
     return replace(state, traffic={state.main: 100 - steps[0], version: steps[0]})
 
 
-def golden_request(call: Call, model: str) -> Path | None:
+def example_request(call: Call, model: str) -> Path | None:
     """The request that the fleet file gives for the gate; None without one, or without the file."""
     if call.named is not None or model not in call.fleet.models:
         return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,42 +13,111 @@ from tfsdeploy.cli import words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options, model_argument
+from tfsdeploy.cli.signing import SIGN_HELP, check_asked, signing
+from tfsdeploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from tfsdeploy.store.record import Check
 
 
 @declare(
     "push",
-    examples=("tfsdeploy push ranker ./export/ranker", "tfsdeploy push ranker ./export/ranker --version 8"),
+    examples=(
+        "tfsdeploy push ranker ./export/ranker",
+        "tfsdeploy push ranker ./export/ranker --version 8 --check",
+        "tfsdeploy push ranker ./export/ranker --sign release.pem",
+        "tfsdeploy push ranker --from s3://models/training/ranker/export",
+    ),
     exits=(0, 1, 2, 5, 130),
-    fields=("model", "version", "digest", "bytes", "store"),
+    fields=("model", "version", "digest", "bytes", "store", "check", "signed"),
 )
 @model_argument
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="[DIR]", required=False)
 @click.option(
     "--version",
     type=words.version_or_auto,
     metavar="VERSION",
     help="Its number, or `auto`: the next one.  [default: auto]",
 )
+@click.option("--check", is_flag=True, help="Load it once first, with its warm-up and golden requests.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help=SIGN_HELP)
+@click.option("--from", "source", metavar="URL", help="Where the SavedModel is, instead of DIR.")
 @fleet_options(by_name=True)
-def command(call: Call, model: str, folder: Path, version: int | None) -> None:
+def command(
+    call: Call,
+    model: str,
+    folder: Path | None,
+    version: int | None,
+    check: bool,
+    key: Path | None,
+    source: str | None,
+) -> None:
     """Publish the SavedModel in DIR as a version of MODEL.
 
     The version exists, whole and recorded, or not at all. Its number never stands for other bytes: one that is taken
     is refused (exit 5). The next number is higher than any that the store holds or the fleet's history remembers.
+
+    --check loads it in the embedded server, answers its warm-up requests, compares its answers with those of
+    golden.json beside the model, and records what that took. What --from names in the store's own bucket, the store
+    copies itself.
     """
     from tfsdeploy.cli.stores import highest_known, models_of
+    from tfsdeploy.store.record import check_to_plain
+    from tfsdeploy.store.said import Said
 
-    store = models_of(call).store
+    if (folder is None) == (source is None):
+        raise UsageError("name the SavedModel: DIR or --from URL, one of them")
+    stored = models_of(call)
+    store = stored.store
     call.answer.know(model=model, version=version, store=store.url)
-    record, was_there = store.publish(
-        model,
-        folder,
-        version,
-        lambda done, total: call.report.progress(model, done, total),
-        above=highest_known(call, model) if version is None else 0,
-    )
+    sign = signing(store, key)
+    check_asked(store, key)
+    progress = partial(call.report.progress, model)
+    with ExitStack() as stack:
+        if source is not None:
+            from tfsdeploy.store.elsewhere import Elsewhere
+
+            elsewhere = Elsewhere(source, store, stored.options)
+        found = None
+        if check:
+            from tfsdeploy.deploy.trial import try_out
+
+            found = try_out(folder or stack.enter_context(elsewhere.folder(progress)), call.report)
+            call.report.say(_found(found))
+        elif folder is not None:
+            from tfsdeploy.store.golden import beside
+
+            # What nobody could understand at the gate of a promote is told now.
+            beside(folder)
+        origin = folder or stack.enter_context(elsewhere.origin())
+        record, was_there = store.publish(
+            model,
+            origin,
+            version,
+            progress,
+            above=highest_known(call, model) if version is None else 0,
+            said=Said(check=found, sign=sign),
+        )
+    if was_there and key is not None:
+        # The bytes were compared just now.
+        record = store.sign(model, record.version, sign)
     call.report.clear()
-    call.answer.give({"version": record.version, "digest": record.digest, "bytes": record.bytes})
+    call.answer.give(
+        {
+            "version": record.version,
+            "digest": record.digest,
+            "bytes": record.bytes,
+            "check": check_to_plain(record.check) if record.check else None,
+            "signed": [signed.key for signed in record.signed],
+        }
+    )
     if not call.answer.json:
         did = "is there already, with the same bytes" if was_there else "is published"
         click.echo(f"{model} {record.version} {did} ({record.bytes} bytes, {record.digest[:19]}…)")
+        for signed in record.signed:
+            click.echo(f"signed by {signed.key}")
+
+
+def _found(check: Check) -> str:
+    asked = f"{check.warm_up} warm-up and {check.golden} golden requests answered"
+    return f"loaded in {check.load_seconds:.2f} s with TensorFlow {check.tensorflow}, {asked}"

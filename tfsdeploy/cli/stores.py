@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from tfsdeploy.cli.call import Call
@@ -97,6 +98,7 @@ def asked(stored: StoredModels, model: str | None, version: int | None) -> Itera
         UsageError: there is no such model or version; says which there are.
     """
     from tfsdeploy.deploy.checks import check_committed
+    from tfsdeploy.store.record import InvalidRecord
 
     if model is None:
         yield from ((name, number) for name in stored.models() for number in stored.versions(name))
@@ -105,7 +107,9 @@ def asked(stored: StoredModels, model: str | None, version: int | None) -> Itera
     if version is None:
         yield from ((model, number) for number in stored.versions(model))
         return
-    check_committed(stored, model, version)
+    with suppress(InvalidRecord):
+        # Whoever reads the version is told what is wrong with its record.
+        check_committed(stored, model, version)
     yield model, version
 
 
@@ -122,6 +126,13 @@ def remembering(call: Call) -> Target:
 
     stored = StoredModels(call.settings.store, call.settings.store_options) if call.named else committed(call.fleet)
     return cast("Target", Remembering(call.target, stored.store.notes, call.report))
+
+
+def memory_here(call: Call) -> int | None:
+    """Bytes of memory that replicas on this machine can have; None if they are elsewhere."""
+    from tfsdeploy.deploy.doctor import available_memory
+
+    return available_memory() if _is_here(call) else None
 
 
 def highest_known(call: Call, model: str) -> int:

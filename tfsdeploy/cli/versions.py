@@ -12,6 +12,7 @@ from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options, model_argument
 from tfsdeploy.cli.picture import columns
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.fleet.keys import PREFIX
 
 if TYPE_CHECKING:
     from tfsdeploy.deploy.watch import View
@@ -29,8 +30,12 @@ READERS = 8
 @model_argument
 @fleet_options(by_name=True)
 def command(call: Call, model: str) -> None:
-    """List MODEL's committed versions: size, when, by whom, replicas that have it loaded, share of traffic."""
+    """List MODEL's committed versions: size, when, by whom, replicas that have it loaded, share of traffic.
+
+    LOAD and MEMORY are what `push --check` measured: seconds, and bytes of memory that loading took at most.
+    """
     from tfsdeploy.cli.stores import known_model, readable
+    from tfsdeploy.store.record import check_to_plain
 
     call.answer.know(model=model)
     stored = readable(call)
@@ -50,6 +55,10 @@ def command(call: Call, model: str) -> None:
             "bytes": record.bytes if record else None,
             "committed": record.committed if record else None,
             "by": record.by if record else None,
+            "tensorflow": record.tensorflow if record else None,
+            "signatures": sorted(record.signatures) if record and record.signatures is not None else None,
+            "check": check_to_plain(record.check) if record and record.check else None,
+            "signed": [signed.key for signed in record.signed] if record else None,
             "replicas": _holders(view, model, version),
             "traffic": traffic.get(version, 0),
         }
@@ -59,7 +68,7 @@ def command(call: Call, model: str) -> None:
         rows = list(pool.map(row, stored.versions(model) or ()))
     call.answer.give({"versions": rows})
     if not call.answer.json:
-        heads = ("VERSION", "BYTES", "COMMITTED", "BY", "REPLICAS", "TRAFFIC", "DIGEST")
+        heads = ("VERSION", "BYTES", "COMMITTED", "BY", "REPLICAS", "TRAFFIC", "LOAD", "MEMORY", "SIGNED", "DIGEST")
         click.echo("\n".join(columns(heads, [_cells(row) for row in rows])))
         for version in stored.uncommitted(model):
             call.report.warn(
@@ -89,4 +98,7 @@ def _holders(view: View, model: str, version: int) -> int:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     cells = (row["version"], row["bytes"], (row["committed"] or "")[:19], row["by"], row["replicas"])
-    return (*map(str, cells), f"{row['traffic']} %", (row["digest"] or "")[:19])
+    check = row["check"]
+    load, memory = (f"{check['loadSeconds']:.2f} s", str(check["peakMemory"])) if check else ("-", "-")
+    signed = ", ".join(key.removeprefix(PREFIX)[:8] for key in row["signed"] or ()) or "-"
+    return (*map(str, cells), f"{row['traffic']} %", load, memory, signed, (row["digest"] or "")[:19])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from tfsdeploy.deploy.doctor import available_memory
+from tfsdeploy.deploy import room
 from tfsdeploy.deploy.gates import RestGate
 from tfsdeploy.deploy.metadata import Input, example_request
 from tfsdeploy.errors import Refused, TfsdeployError, UsageError
-from tfsdeploy.release.model import ModelRelease
-from tfsdeploy.store.record import Record
-from tfsdeploy.store.savedmodel import SavedModelInfo, compatible
+from tfsdeploy.release.model import ModelRelease, Release
+from tfsdeploy.store.golden import Golden
+from tfsdeploy.store.record import InvalidRecord, Record
+from tfsdeploy.store.savedmodel import SavedModelInfo, Signature, compatible, signatures_from_plain
 from tfsdeploy.targets.base import Settings
-
-MEMORY_PER_BYTE = 1.2
-"""Memory that a version takes for each byte on disk: TF Serving's own estimate (servables/tensorflow/util.cc)."""
 
 
 class ModelStore(Protocol):
@@ -30,12 +29,16 @@ class ModelStore(Protocol):
     def inspect(self, model: str, version: int) -> SavedModelInfo:
         """What its SavedModel says of itself."""
 
+    def golden(self, record: Record) -> tuple[Golden, ...]:
+        """Its golden requests; empty if it has none."""
+
 
 def check_committed(store: ModelStore, model: str, version: int) -> Record:
     """The version's commit record.
 
     Raises:
         UsageError: there is none; says which versions there are.
+        InvalidRecord: it is damaged, or has no signature that the fleet asks for.
     """
     record = store.record(model, version)
     if record is not None:
@@ -47,65 +50,75 @@ def check_committed(store: ModelStore, model: str, version: int) -> Record:
     )
 
 
-def check_compatible(store: ModelStore, state: ModelRelease, model: str, version: int) -> None:
+def check_compatible(store: ModelStore, state: ModelRelease, record: Record) -> None:
     """Clients of the version that serves can use the new one.
 
     Raises:
-        Refused: they would break; lists why. Also if the new version is no sound SavedModel.
+        Refused: they would break; lists why. Also if either version is no sound SavedModel.
     """
+    model, version = record.model, record.version
     if state.main is None or state.main == version:
         return
     try:
-        new = store.inspect(model, version)
-        reasons = compatible(store.inspect(model, state.main), new)
-    except UsageError as error:
-        raise Refused(f"version {version} of {model}: {error.message}", where=error.where, hint=error.hint) from error
+        new = _signatures(store, model, version, record)
+        reasons = compatible(_signatures(store, model, state.main, store.record(model, state.main)), new)
+    except (UsageError, InvalidRecord) as error:
+        hint = error.hint or "--force promotes it without comparing"
+        raise Refused(f"version {version} of {model}: {error.message}", where=error.where, hint=hint) from error
     if reasons:
         raise Refused(
             f"version {version} of {model} would break clients of version {state.main}: {'; '.join(reasons)}",
-            hint="--allow-incompatible promotes it all the same",
+            hint="--force promotes it all the same",
         )
 
 
-def check_memory(record: Record, state: ModelRelease, settings: Settings, available: int | None) -> None:
-    """Every replica of this machine can load the version beside what it holds.
-
-    Args:
-        record: the version's commit record.
-        state: what is loaded already.
-        settings: how many replicas there are, and where.
-        available: bytes that can be had; None if that is not known.
-
-    Raises:
-        Refused: there is too little.
-    """
-    if settings.target != "local" or available is None or record.version in state.versions:
-        return
-    needed = round(MEMORY_PER_BYTE * record.bytes * settings.replicas)
-    if needed > available:
-        raise Refused(
-            f"version {record.version} of {record.model} needs about {_mib(needed)} of memory on "
-            f"{settings.replicas} replicas of this machine, and {_mib(available)} is available",
-            hint="end what is not needed, or use fewer replicas",
-        )
+def _signatures(store: ModelStore, model: str, version: int, record: Record | None) -> Mapping[str, Signature]:
+    """A version's signatures: as its record tells them, or read from its graph."""
+    if record is not None and record.signatures is not None:
+        try:
+            return signatures_from_plain(record.signatures)
+        except ValueError as error:
+            raise InvalidRecord(f"not a commit record: {error}", where=f"{model}/{version}") from error
+    return store.inspect(model, version).signatures
 
 
 def check_promotion(
-    store: ModelStore, state: ModelRelease, model: str, version: int, settings: Settings, *, allow_incompatible: bool
+    store: ModelStore,
+    release: Release,
+    state: ModelRelease,
+    model: str,
+    version: int,
+    settings: Settings,
+    *,
+    available: int | None,
+    force: bool,
 ) -> Record:
     """Everything that can be known before the first write.
+
+    Args:
+        store: where the version is.
+        release: what every replica holds.
+        state: what it says of the model.
+        model: its name.
+        version: the version.
+        settings: of the fleet.
+        available: bytes of memory that can be had on this machine; None if the replicas are elsewhere.
+        force: do not compare signatures.
 
     Returns:
         The version's commit record.
 
     Raises:
         UsageError: the version is not committed.
-        Refused: it would break clients, or does not fit.
+        Refused: it would break clients, does not fit, or is not signed as it must be.
     """
-    record = check_committed(store, model, version)
-    if not allow_incompatible:
-        check_compatible(store, state, model, version)
-    check_memory(record, state, settings, available_memory())
+    try:
+        record = check_committed(store, model, version)
+    except InvalidRecord as error:
+        raise Refused(error.message, where=error.where, hint=error.hint) from error
+    if not force:
+        check_compatible(store, state, record)
+    room.check(store, record, release, state, settings, available)
     return record
 
 
@@ -122,23 +135,36 @@ def check_canary(state: ModelRelease, version: int, steps: tuple[int, ...]) -> N
         )
 
 
-def gate_of(store: ModelStore, model: str, version: int, golden: Path | None) -> RestGate:
-    """The request that every replica must answer before traffic moves: the operator's own, or one that is made up.
+def gate_of(store: ModelStore, record: Record, given: Path | None) -> RestGate:
+    """What every replica must answer before traffic moves: the version's golden requests and the operator's own.
+
+    Without either one is made up from the signature.
+
+    Args:
+        store: where the version is.
+        record: its commit record.
+        given: the operator's request, a file; None without one.
 
     Raises:
         UsageError: the operator's file cannot be read.
+        Refused: the golden requests cannot be understood.
     """
-    if golden is not None:
-        try:
-            return RestGate(model, version, golden.read_bytes(), golden=True)
-        except OSError as error:
-            raise UsageError(f"the example request cannot be read: {error.strerror}", where=str(golden)) from error
-    return RestGate(model, version, _made_up(store, model, version))
-
-
-def _made_up(store: ModelStore, model: str, version: int) -> bytes | None:
+    model, version = record.model, record.version
     try:
-        signature = store.inspect(model, version).signatures.get("serving_default")
+        golden = store.golden(record)
+    except UsageError as error:
+        raise Refused(error.message, where=error.where, hint=error.hint) from error
+    if given is not None:
+        try:
+            return RestGate(model, version, given.read_bytes(), given=True, golden=golden)
+        except OSError as error:
+            raise UsageError(f"the example request cannot be read: {error.strerror}", where=str(given)) from error
+    return RestGate(model, version, None if golden else _made_up(store, record), golden=golden)
+
+
+def _made_up(store: ModelStore, record: Record) -> bytes | None:
+    try:
+        signature = _signatures(store, record.model, record.version, record).get("serving_default")
         if signature is None:
             return None
         inputs = {
@@ -152,7 +178,3 @@ def _made_up(store: ModelStore, model: str, version: int) -> bytes | None:
 
 def _shape(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
     return None if shape is None else tuple(-1 if size is None else size for size in shape)
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.0f} MiB"

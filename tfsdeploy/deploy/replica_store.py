@@ -9,8 +9,10 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from tfsdeploy.errors import TfsdeployError, UsageError
-from tfsdeploy.store.record import Record, decode
+from tfsdeploy.store.golden import Golden, file_in, parse
+from tfsdeploy.store.record import InvalidRecord, Record, decode
 from tfsdeploy.store.savedmodel import SavedModelInfo, from_plain
+from tfsdeploy.store.store import true_content
 from tfsdeploy.targets.base import ReplicaAddress
 
 ANSWER_SECONDS = 20.0
@@ -80,6 +82,20 @@ class ReplicaModels:
         """
         return from_plain(_found(self._ask(f"/{model}/{version}/description")))
 
+    def golden(self, record: Record) -> tuple[Golden, ...]:
+        """A version's golden requests; empty if it has none, or the replicas are of a version that does not tell them.
+
+        Raises:
+            UsageError: they cannot be understood.
+            Damaged: their bytes are not those of the commit record.
+        """
+        file = file_in(record)
+        body = None if file is None else self._ask(f"/{record.model}/{record.version}/golden")
+        if file is None or body is None:
+            return ()
+        where = f"{self.url}/{record.model}/{record.version}/{file.path}"
+        return parse(true_content(body, record, file), where)
+
     def _ask(self, path: str) -> bytes | None:
         """One page, from the first replica that has an answer; None if it has no such page.
 
@@ -98,6 +114,8 @@ class ReplicaModels:
                     words = error.read().decode(errors="replace")
                 if error.code == 404:
                     return None
+                if error.code == 409:
+                    raise InvalidRecord(words, where=replica.name) from error
                 if error.code == 422:
                     raise UsageError(words, where=replica.name) from error
                 reasons.append(f"{replica.name}: {words}")

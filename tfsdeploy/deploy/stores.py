@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from tfsdeploy.store.gc import Row, collect
+from tfsdeploy.store.golden import Golden, golden_of
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.refs import Numbers, held
 from tfsdeploy.store.savedmodel import SavedModelInfo
@@ -18,10 +19,11 @@ class StoredModels:
 
     Args:
         url: of the store.
-        options: how it is reached.
+        options: how it is reached, and whose signatures are asked for.
     """
 
     def __init__(self, url: str, options: Mapping[str, object] | None = None) -> None:
+        self.options = options or {}
         self.store = open_store(url, options)
 
     @property
@@ -62,9 +64,20 @@ class StoredModels:
         """
         return self.store.describe(model, version)
 
+    def golden(self, record: Record) -> tuple[Golden, ...]:
+        """A version's golden requests; empty if it has none.
+
+        Raises:
+            UsageError: they cannot be understood.
+            Damaged: their bytes are not those of the commit record.
+        """
+        return golden_of(self.store, record)
+
     def collect(self, models: Sequence[str], *, keep: int, at: datetime, act: bool, also: Numbers) -> Iterator[Row]:
         """See `tfsdeploy.store.gc.collect`."""
-        return collect(self.store, models, keep=keep, at=at, act=act, also=also)
+        # Unsigned versions are versions too, when it comes to letting go of them.
+        store = open_store(self.url, {**self.options, "require_signature": None})
+        return collect(store, models, keep=keep, at=at, act=act, also=also)
 
     def held(self) -> dict[str, dict[str, set[int]]]:
         """What fleets need, by fleet and model, as they have left word."""

@@ -41,7 +41,7 @@ def _check_store(fleet: Values, places: Places, problems: Problems) -> None:
     options = fleet.get("storeOptions", {})
     scheme = fleet.get("store", "").partition("://")[0]
     if scheme and not is_object_store(fleet["store"]):
-        for name in options:
+        for name in options.keys() - {"requireSignature"}:
             problems.add(
                 places[f"storeOptions.{name}"], f"storeOptions.{name}", f"not for a {scheme}:// store; leave it out"
             )

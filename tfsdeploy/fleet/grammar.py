@@ -83,6 +83,7 @@ _NODE_CACHE = Text(
     "the absolute path of a folder such as /var/lib/tfsdeploy-models, or pvc://CLAIM",
     rf"(?:/[A-Za-z0-9_.=+~-]+)+|pvc://{OBJECT_NAME_PATTERN}",
 )
+_PUBLIC_KEY = Text("ed25519:BASE64 or the path of a PEM file such as keys/release.pub.pem", r"[^\s].*")
 _CPU = Quantity("cores such as 2, 0.5 or 500m, at most 1024", {"": 1, "m": 0.001}, 0.001, 1024)
 _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _BYTES = Quantity("an amount with its unit, from 1Mi to 1Pi, such as 512Mi or 4Gi", _UNITS, 2**20, 2**50)
@@ -137,6 +138,22 @@ STORE_OPTIONS = Section(
             "bytes a second that one replica takes at most while it fetches versions",
             example="100Mi",
             default_says="what the line has",
+        ),
+        Key(
+            "conditionalWrites",
+            Boolean(),
+            "false for a store that has none (If-Match, If-None-Match), which is refused otherwise: whoever publishes "
+            "then takes care that never two write at a time",
+            True,
+            "false",
+        ),
+        Key(
+            "requireSignature",
+            Listed(_PUBLIC_KEY),
+            "public ed25519 keys, one of which must have signed a version's commit record (`push --sign`): replicas "
+            "refuse the rest. PEM files, seen from this file, or the keys themselves; for every kind of store",
+            (),
+            "[keys/release.pub.pem]",
         ),
     ),
     StoreOptions,
@@ -432,7 +449,12 @@ FLEET = Section(
             REQUIRED,
             "s3://models/prod",
         ),
-        Key("storeOptions", STORE_OPTIONS, "how an object store is reached; only for s3://, gs:// and az://", {}),
+        Key(
+            "storeOptions",
+            STORE_OPTIONS,
+            "how an object store is reached (only for s3://, gs:// and az://), and whose signatures are required",
+            {},
+        ),
         Key("serving", SERVING, "the replicas", {}),
         Key("gateway", GATEWAY, "the only address that clients know", {}),
         Key("agent", AGENT, "the agents beside model servers and gateways", {}),

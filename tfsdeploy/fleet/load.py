@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tfsdeploy.errors import InvalidFile, Problem
+from tfsdeploy.errors import InvalidFile, Problem, UsageError
 from tfsdeploy.fleet.addresses import resolved_path, resolved_store
 from tfsdeploy.fleet.check import check
 from tfsdeploy.fleet.grammar import FLEET
+from tfsdeploy.fleet.keys import public_key
 from tfsdeploy.fleet.model import Fleet, Store
 from tfsdeploy.fleet.nodes import MAX_BYTES, Problems, decode, read_tree
 from tfsdeploy.fleet.read import INVALID, Places, build, read
@@ -63,8 +64,29 @@ def parse_fleet(text: str, file: str) -> Fleet:
     values = read(FLEET, read_tree(text, problems), "", problems, places)
     if values is not INVALID:
         check(values, places, problems)
+        _resolve_keys(values, resolved_path(file, Path.cwd()).parent, places, problems)
     problems.check()
     return _fleet(build(FLEET, values), resolved_path(file, Path.cwd()))
+
+
+def _resolve_keys(values: dict[str, Any], folder: Path, places: Places, problems: Problems) -> None:
+    """Put public keys in the place of the files that hold them: agents elsewhere have no such files."""
+    path = "storeOptions.requireSignature"
+    options = values.get("storeOptions", {})
+    named = options.get("requireSignature")
+    if named is None:
+        return
+    keys = []
+    for at, name in enumerate(named):
+        here = f"{path}[{at}]"
+        try:
+            keys.append(public_key(name, folder))
+        except UsageError as error:
+            place = places.get(here, places[path])
+            problems.add(place, here, f"{error.message} ({error.where}); {error.hint}")
+    if not named:
+        problems.add(places[path], path, "found no key, which would trust nobody; name one, or leave it out")
+    options["requireSignature"] = tuple(keys)
 
 
 def _fleet(values: dict[str, Any], file: Path) -> Fleet:

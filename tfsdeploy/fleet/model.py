@@ -38,7 +38,10 @@ VolumeKind = Literal["claim", "inline"]
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """How an object store is reached; secrets only as the name of what holds them."""
+    """How a store is reached and what of it is believed; secrets only as the name of what holds them.
+
+    ``require_signature`` are public keys as `tfsdeploy.fleet.keys` writes them.
+    """
 
     endpoint: str | None
     region: str | None
@@ -48,6 +51,8 @@ class StoreOptions:
     ca_config_map: str | None
     anonymous: bool
     bandwidth: str | None
+    conditional_writes: bool
+    require_signature: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from tfsdeploy.fleet.model import Batching, Fleet
+from tfsdeploy.fleet.addresses import is_object_store
+from tfsdeploy.fleet.model import Batching, Fleet, Store, to_plain
 
 POLL_SECONDS = 1
 
@@ -76,6 +78,13 @@ def gateway_flags(
         "--per-try-timeout-seconds": number(fleet.gateway.per_try_timeout_seconds),
         "--max-request-bytes": str(fleet.gateway.max_request_bytes),
     }
+
+
+def store_flags(store: Store) -> dict[str, str]:
+    """The flags of the replica agent that say how its store is reached, and whose signatures it asks for."""
+    if not is_object_store(store.url) and not store.options.require_signature:
+        return {}
+    return {"--store-options": json.dumps(to_plain(store.options), sort_keys=True)}
 
 
 def number(value: float) -> str:

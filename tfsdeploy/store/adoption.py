@@ -10,13 +10,16 @@ from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.hold import put_own
 from tfsdeploy.store.record import File, Record, encode
 from tfsdeploy.store.rehash import hash_objects
+from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.skeleton import describe
 from tfsdeploy.store.source import check_number, new_record
 from tfsdeploy.store.tree import Progress, silent
 from tfsdeploy.store.upload import read_record
 
 
-def adopt(bucket: Bucket, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
+def adopt(
+    bucket: Bucket, model_name: str, version: int, progress: Progress = silent, *, said: Said = NOTHING
+) -> tuple[Record, bool]:
     """Read every file of a version, and write its record.
 
     Args:
@@ -24,6 +27,7 @@ def adopt(bucket: Bucket, model_name: str, version: int, progress: Progress = si
         model_name: the model.
         version: its number.
         progress: hears how many bytes are read.
+        said: what stands in its record beside the files.
 
     Returns:
         The record, and whether there was one already.
@@ -54,7 +58,7 @@ def adopt(bucket: Bucket, model_name: str, version: int, progress: Progress = si
             where=bucket.where(folder),
             hint="adopt it when it is complete",
         )
-    record = new_record(model_name, version, files, info.tensorflow)
+    record = new_record(model_name, version, files, info, said)
     try:
         put_own(bucket, f"{folder}/{RECORD_FILE}", encode(record).encode(), create=True)
     except Taken:

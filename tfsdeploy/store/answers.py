@@ -48,10 +48,12 @@ _DENIED = _Meaning(
 )
 _THROTTLED = _Meaning(StoreAway, "the store asks to slow down", "try again later")
 _CHANGED = _Meaning(StoreAway, "the bytes were changed on their way to the store", "run this again")
+ALLOW = (
+    "use one that has If-Match and If-None-Match: AWS, GCS, Azure, MinIO, Ceph, SeaweedFS; or, if never two write at a "
+    "time, say so: storeOptions.conditionalWrites: false"
+)
 _UNCONDITIONAL = _Meaning(
-    StoreError,
-    "the store has no conditional writes, without which two publishers can spoil a version",
-    "use one that has If-None-Match: AWS, GCS, Azure, MinIO, Ceph, SeaweedFS",
+    StoreError, "the store has no conditional writes, without which two publishers can spoil a version", ALLOW
 )
 
 # The <Code> of S3's and Azure's answers, and the XML ones of GCS.

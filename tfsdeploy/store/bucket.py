@@ -44,7 +44,8 @@ class Entry:
 
 def open_bucket(url: str, options: Mapping[str, object] | None = None) -> Bucket:
     """The bucket of a URL; see `tfsdeploy.store.connect.connect`."""
-    return Bucket(url.rstrip("/"), connect(url, options or {}))
+    given = options or {}
+    return Bucket(url.rstrip("/"), connect(url, given), conditional=given.get("conditional_writes") is not False)
 
 
 class Bucket:
@@ -56,11 +57,14 @@ class Bucket:
     Args:
         url: for people; has no secrets.
         client: rooted at the prefix.
+        conditional: the store carries out the conditions of writes. If not, they are looked at right before: that is
+            safe only while nobody else writes.
     """
 
-    def __init__(self, url: str, client: ObjectStore) -> None:
+    def __init__(self, url: str, client: ObjectStore, *, conditional: bool = True) -> None:
         self.url = url
         self._client = client
+        self._conditional = conditional
 
     def stat(self, key: str) -> Stat | None:
         """An object's size and tag; None if it is not there (or the bucket, which this question cannot tell)."""
@@ -148,6 +152,11 @@ class Bucket:
         """
         import obstore
 
+        if not self._conditional and (create or replaces is not None):
+            there = self.stat(key)
+            if replaces != (None if there is None else there.etag):
+                raise Taken("somebody else has written it meanwhile", where=self.where(key))
+            create, replaces = False, None
         mode: Any = "create" if create else "overwrite"
         try:
             with self._asking(key):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.files import replace_file
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
 from tfsdeploy.store.answers import StoreAway
@@ -24,6 +25,7 @@ from tfsdeploy.store.cache import Cache, Key
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.ranges import Pace, Span, pieces
 from tfsdeploy.store.record import File, InvalidRecord, Record, encode
+from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import CHUNK, Progress, counter, hash_file
 from tfsdeploy.store.verify import Damaged, verify
 
@@ -52,7 +54,7 @@ class Fetcher:
     def __init__(self, store: ObjectStore, cache: Cache, bandwidth: int | None = None) -> None:
         self.store = store
         self.cache = cache
-        self.local = cache.versions
+        self.local = FileStore(cache.versions.root, store.trusted)
         self.fetched: Callable[[int, float], None] = lambda size, seconds: None
         self._pace = Pace(bandwidth)
 
@@ -77,7 +79,7 @@ class Fetcher:
         if self._is_there(model, version, digest):
             return None
         with self.cache.alone((model, version), progress):
-            if self._is_there(model, version, digest):
+            if self._is_there(model, version, digest) or self._is_signed_since(model, version, digest):
                 return None
             return self._fetch((model, version), digest, progress)
 
@@ -99,11 +101,18 @@ class Fetcher:
             return self._fetch((model, version), digest, progress)
 
     def _is_there(self, model: str, version: int, digest: str | None) -> bool:
-        try:
-            record = self.local.record(model, version)
-        except InvalidRecord:
-            return False
+        record = _read(self.local, model, version)
         return record is not None and digest in (None, record.digest)
+
+    def _is_signed_since(self, model: str, version: int, digest: str | None) -> bool:
+        """Whether these bytes are there, under a record that lacks a signature; they have the store's record then."""
+        there = _read(self.cache.versions, model, version)
+        if there is None or not self.store.trusted:
+            return False
+        record = self._wanted(model, version, digest)
+        if record.digest == there.digest:
+            replace_file(self.local.version_path(model, version) / RECORD_FILE, encode(record))
+        return record.digest == there.digest
 
     def _fetch(self, version: Key, digest: str | None, progress: Progress) -> Record:
         record = self._wanted(version, digest)
@@ -177,6 +186,14 @@ class Fetcher:
             for one in kept:
                 one.result()
         return wrong
+
+
+def _read(store: FileStore, model: str, version: int) -> Record | None:
+    """A commit record, if there is one that can be believed."""
+    try:
+        return store.record(model, version)
+    except InvalidRecord:
+        return None
 
 
 def _part(path: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.store import refs
 from tfsdeploy.store.notes import Notes
-from tfsdeploy.store.record import Record
+from tfsdeploy.store.record import InvalidRecord, Record
 
 YOUNG = timedelta(days=7)
 """Nothing is removed that was committed less than this ago."""
@@ -120,11 +120,16 @@ def collect(
         held = _held(store.notes, model, also)
         numbers = store.versions(model)
         before = _marks(store.notes, model)
-        garbage: dict[int, Record] = {}
+        # Of each record only what a row shows: a model can have thousands.
+        garbage: dict[int, tuple[int, str]] = {}
         for number in unneeded(numbers, held, keep):
-            record = store.record(model, number)
+            try:
+                record = store.record(model, number)
+            except InvalidRecord:
+                # How old it is cannot be known; `verify` tells of it.
+                continue
             if record is not None and is_old(record, at):
-                garbage[number] = record
+                garbage[number] = record.bytes, record.committed
         torn = sorted(before.sweeping - set(numbers))
         for number in torn:
             try:
@@ -134,11 +139,11 @@ def collect(
                 # Somebody publishes this number anew.
                 continue
             yield Row(model, number, 0, "", "sweep")
-        for number, record in garbage.items():
+        for number, (size, committed) in garbage.items():
             done: Literal["mark", "sweep"] = "sweep" if number in before.marked else "mark"
             if act and done == "sweep" and not _sweep(store, model, number, also):
                 continue
-            yield Row(model, number, record.bytes, record.committed, done)
+            yield Row(model, number, size, committed, done)
         if act:
             new = {number: at.isoformat() for number in garbage if number not in before.marked}
             stays = set(numbers) - garbage.keys()

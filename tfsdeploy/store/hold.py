@@ -20,7 +20,7 @@ from tfsdeploy.errors import Busy
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.processes import who
 from tfsdeploy.store import claim as claims
-from tfsdeploy.store.answers import StoreAway, StoreError, Taken
+from tfsdeploy.store.answers import ALLOW, StoreAway, StoreError, Taken
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Claim, Sent, abandoned, decode, encode
 from tfsdeploy.store.source import now
@@ -224,5 +224,5 @@ def _check_conditional(bucket: Bucket, key: str) -> None:
     raise StoreError(
         "the store ignores the conditions of writes, so two publishers could spoil a version",
         where=bucket.url,
-        hint="use one that honours If-Match and If-None-Match: AWS, GCS, Azure, MinIO, Ceph, SeaweedFS",
+        hint=ALLOW,
     )

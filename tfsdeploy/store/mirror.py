@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.store.record import Record
+from tfsdeploy.store.said import Said
 from tfsdeploy.store.source import same_or_busy
 from tfsdeploy.store.store import FileStore, Store
 from tfsdeploy.store.tree import Progress, silent
@@ -42,7 +43,7 @@ def mirror(
     if there is not None:
         return same_or_busy(there, record.digest), True
     with _as_folder(source, record, progress) as folder:
-        return target.publish(model_name, folder, version, progress, like=record)
+        return target.publish(model_name, folder, version, progress, said=Said(like=record))
 
 
 @contextmanager

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
-from tfsdeploy.store.answers import StoreError
+from tfsdeploy.store.answers import StoreError, Taken
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES
-from tfsdeploy.store.hold import acquire
+from tfsdeploy.store.hold import acquire, put_own
 from tfsdeploy.store.notes import BucketNotes
-from tfsdeploy.store.record import Record
+from tfsdeploy.store.origin import Origin
+from tfsdeploy.store.record import File, Record, decode_as, encode
+from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.savedmodel import SavedModelInfo
+from tfsdeploy.store.store import true_content, trusted
 from tfsdeploy.store.tree import Progress, silent
 from tfsdeploy.store.upload import read_record
+
+_ATTEMPTS = 10
 
 
 class ObjectStore:
@@ -23,10 +29,12 @@ class ObjectStore:
 
     Args:
         bucket: what holds them.
+        trusted: public keys, one of which must have signed a record; empty: none has to.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, trusted: Collection[str] = ()) -> None:
         self.bucket = bucket
+        self.trusted = trusted
         self.url = bucket.url
 
     def check_there(self) -> None:
@@ -55,8 +63,9 @@ class ObjectStore:
         return None
 
     def record(self, model_name: str, version: int) -> Record | None:
-        """See `Store.record`; raises InvalidRecord for nonsense, and for the record of another version."""
-        return read_record(self.bucket, _checked(model_name), version)
+        """See `Store.record`."""
+        record = read_record(self.bucket, _checked(model_name), version)
+        return None if record is None else trusted(record, self.trusted)
 
     def describe(self, model_name: str, version: int) -> SavedModelInfo:
         """See `Store.describe`."""
@@ -67,6 +76,14 @@ class ObjectStore:
             raise StoreError("it is gone", where=self.bucket.where(f"{model_name}/{version}"))
         return describe(self.bucket, f"{model_name}/{version}", record.files)
 
+    def content(self, record: Record, file: File) -> bytes:
+        """See `Store.content`."""
+        key = f"{record.model}/{record.version}/{file.path}"
+        content = self.bucket.get(key)
+        if content is None:
+            raise StoreError("it is gone", where=self.bucket.where(key))
+        return true_content(content, record, file)
+
     def verify(self, record: Record, progress: Progress = silent) -> None:
         """See `Store.verify`."""
         from tfsdeploy.store.rehash import verify
@@ -76,23 +93,38 @@ class ObjectStore:
     def publish(
         self,
         model_name: str,
-        source: Path,
+        source: Path | Origin,
         version: int | None,
         progress: Progress = silent,
         *,
         above: int = 0,
-        like: Record | None = None,
+        said: Said = NOTHING,
     ) -> tuple[Record, bool]:
         """See `Store.publish`."""
         from tfsdeploy.store.upload import publish
 
-        return publish(self.bucket, _checked(model_name), source, version, progress, above=above, like=like)
+        return publish(self.bucket, _checked(model_name), source, version, progress, above=above, said=said)
 
-    def adopt(self, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
+    def adopt(
+        self, model_name: str, version: int, progress: Progress = silent, *, said: Said = NOTHING
+    ) -> tuple[Record, bool]:
         """See `Store.adopt`."""
         from tfsdeploy.store.adoption import adopt
 
-        return adopt(self.bucket, _checked(model_name), version, progress)
+        return adopt(self.bucket, _checked(model_name), version, progress, said=said)
+
+    def sign(self, model_name: str, version: int, sign: Callable[[Record], Record]) -> Record:
+        """See `Store.sign`."""
+        key = f"{_checked(model_name)}/{version}/{RECORD_FILE}"
+        for _ in range(_ATTEMPTS):
+            found = self.bucket.get_with_stat(key)
+            if found is None or len(found[0]) <= RESERVATION_BYTES:
+                raise UsageError("there is no such version", where=self.bucket.where(key))
+            record = sign(decode_as(found[0], model_name, version, self.bucket.where(key)))
+            with suppress(Taken):
+                put_own(self.bucket, key, encode(record).encode(), replaces=found[1].etag)
+                return record
+        raise Busy("others changed the commit record meanwhile", where=self.bucket.where(key), hint="run this again")
 
     @property
     def notes(self) -> BucketNotes:

@@ -12,6 +12,7 @@ from tfsdeploy.files import sync_folder
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, digest_of, encode, read
+from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.savedmodel import inspect
 from tfsdeploy.store.source import (
     ATTEMPTS,
@@ -35,7 +36,7 @@ def publish(
     progress: Progress = silent,
     *,
     above: int = 0,
-    like: Record | None = None,
+    said: Said = NOTHING,
 ) -> tuple[Record, bool]:
     """Copy a SavedModel into a model's folder as a new version.
 
@@ -46,7 +47,7 @@ def publish(
         version: its number, 1 to `MAX_VERSION`; None for the next free one.
         progress: hears how many bytes are copied.
         above: the next free number is higher than this: numbers that a fleet remembers are not given anew.
-        like: the record of the version of which this is a copy; its number is ``version``.
+        said: what stands in its record beside the files.
 
     Returns:
         The commit record, and whether it was there before with the same bytes.
@@ -75,10 +76,12 @@ def publish(
         with staging(folder) as place:
             copied = _copy(files, place, progress)
             looked_at.check_unchanged()
-            return _commit(folder, model_name, place, copied, version, above, like), False
+            return _commit(folder, model_name, place, copied, version, above, said), False
 
 
-def adopt(folder: Path, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
+def adopt(
+    folder: Path, model_name: str, version: int, progress: Progress = silent, *, said: Said = NOTHING
+) -> tuple[Record, bool]:
     """Write the commit record of a version that another tool put there.
 
     Args:
@@ -86,6 +89,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
         model_name: for the record.
         version: its number.
         progress: hears how many bytes are read.
+        said: what stands in its record beside the files.
 
     Returns:
         The record, and whether there was one already.
@@ -102,7 +106,7 @@ def adopt(folder: Path, model_name: str, version: int, progress: Progress = sile
             return read(path, model_name, version), True
         info = inspect(path)
         looked_at = look_at(path)
-        record = new_record(model_name, version, _hashed(looked_at.files, progress), info.tensorflow)
+        record = new_record(model_name, version, _hashed(looked_at.files, progress), info, said)
         looked_at.check_unchanged()
         temporary = folder / f"{PREFIX}record-{uuid.uuid4().hex}"
         try:
@@ -124,13 +128,13 @@ def _commit(
     files: tuple[File, ...],
     version: int | None,
     above: int,
-    like: Record | None,
+    said: Said,
 ) -> Record:
     """Give the staged version its record and its number."""
-    tensorflow = inspect(place).tensorflow
+    info = inspect(place)
     for _ in range(ATTEMPTS):
         number = version or next_number(os.listdir(folder), above, str(folder))
-        record = new_record(model_name, number, files, tensorflow, like)
+        record = new_record(model_name, number, files, info, said)
         durable.write(place / RECORD_FILE, encode(record).encode())
         durable.sync_folders(place)
         if durable.rename_new(place, folder / str(number)):

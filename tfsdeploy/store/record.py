@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,35 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What `push --check` found when it loaded the version once, in the embedded server.
+
+    Attributes:
+        tensorflow: the TensorFlow that loaded it.
+        load_seconds: from the files on a disk to the first request, warm-up included.
+        memory: bytes that the server's process grew by, with the version loaded and having answered.
+        peak_memory: bytes that it grew by at most meanwhile; at least ``memory``.
+        warm_up: warm-up requests that it answered.
+        golden: golden requests that it answered as expected.
+    """
+
+    tensorflow: str
+    load_seconds: float
+    memory: int
+    peak_memory: int
+    warm_up: int
+    golden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """One signature over a record: the id of the key that made it, and the signature itself in base64."""
+
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What a version is.
 
@@ -43,6 +72,12 @@ class Record:
         committed: when, UTC, ISO 8601.
         by: who, ``user@host``.
         tensorflow: the TensorFlow that wrote the model; None if the model does not say.
+        signatures: the served graph's, as `tfsdeploy.store.savedmodel.signatures_to_plain` writes them; None in records
+            of a tfsdeploy that did not write them.
+        check: what loading it once has shown; None unless that was asked for.
+        signed: signatures over this record, one for each key.
+        text: the document that it was read from, keys that are not known here included: a copy of a version has the
+            same; None for a record that was made here.
     """
 
     model: str
@@ -52,6 +87,10 @@ class Record:
     committed: str
     by: str
     tensorflow: str | None = None
+    signatures: Mapping[str, Any] | None = None
+    check: Check | None = None
+    signed: tuple[Signed, ...] = ()
+    text: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def bytes(self) -> int:
@@ -67,6 +106,8 @@ def digest_of(files: Iterable[File]) -> str:
 
 def encode(record: Record) -> str:
     """The record as it stands in the store."""
+    if record.text is not None:
+        return record.text
     plain = {
         "apiVersion": API_VERSION,
         "model": record.model,
@@ -75,9 +116,27 @@ def encode(record: Record) -> str:
         "committed": record.committed,
         "by": record.by,
         "tensorflow": record.tensorflow,
+        "signatures": record.signatures,
+        "check": None if record.check is None else check_to_plain(record.check),
         "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in record.files],
+        "signed": [asdict(signed) for signed in record.signed],
     }
     return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+
+
+def statement(record: Record) -> bytes:
+    """What a signature is about: the whole document but its signatures, in one spelling."""
+    plain = json.loads(encode(record))
+    plain.pop("signed", None)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def with_signed(record: Record, signed: tuple[Signed, ...]) -> Record:
+    """The same record with other signatures; keys that are not known here stay."""
+    if record.text is None:
+        return replace(record, signed=signed)
+    plain = json.loads(record.text) | {"signed": [asdict(one) for one in signed]}
+    return replace(record, signed=signed, text=json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
 
 
 def decode(text: str | bytes, where: str) -> Record:
@@ -102,6 +161,10 @@ def decode(text: str | bytes, where: str) -> Record:
             committed=_text(plain["committed"]),
             by=_text(plain["by"]),
             tensorflow=None if tensorflow is None else _text(tensorflow),
+            signatures=_mapping(plain.get("signatures")),
+            check=_check(plain.get("check")),
+            signed=tuple(Signed(_text(one["key"]), _text(one["signature"])) for one in plain.get("signed") or ()),
+            text=text if isinstance(text, str) else text.decode(),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRecord(f"not a commit record: {type(error).__name__}: {error}", where=where) from error
@@ -146,6 +209,43 @@ def decode_as(text: str | bytes, model_name: str, version: int, where: str) -> R
 
 def _file(plain: Any) -> File:
     return File(_text(plain["path"]), _whole(plain["size"]), _text(plain["sha256"]))
+
+
+def check_to_plain(check: Check) -> dict[str, Any]:
+    """A check as JSON values, as records keep it and `versions -o json` shows it."""
+    return {
+        "tensorflow": check.tensorflow,
+        "loadSeconds": check.load_seconds,
+        "memory": check.memory,
+        "peakMemory": check.peak_memory,
+        "warmUp": check.warm_up,
+        "golden": check.golden,
+    }
+
+
+def _check(plain: Any) -> Check | None:
+    if plain is None:
+        return None
+    return Check(
+        tensorflow=_text(plain["tensorflow"]),
+        load_seconds=_seconds(plain["loadSeconds"]),
+        memory=_whole(plain["memory"]),
+        peak_memory=_whole(plain["peakMemory"]),
+        warm_up=_whole(plain["warmUp"]),
+        golden=_whole(plain["golden"]),
+    )
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} is no span of time")
+    return float(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no mapping")
+    return value
 
 
 def _text(value: Any) -> str:

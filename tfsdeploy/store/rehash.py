@@ -31,7 +31,7 @@ def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progres
     """
     count = counter(progress, sum(entry.size for entry in entries.values()))
     with ThreadPoolExecutor(WORKERS, "hash") as pool:
-        return tuple(sorted(pool.map(lambda item: _hash(bucket, item[0], item[1], count), entries.items())))
+        return tuple(sorted(pool.map(lambda item: hash_object(bucket, item[0], item[1], count), entries.items())))
 
 
 def verify(bucket: Bucket, record: Record, progress: Progress) -> None:
@@ -54,7 +54,19 @@ def verify(bucket: Bucket, record: Record, progress: Progress) -> None:
             raise Damaged(f"{name}: {found.path} has other bytes than its commit record says")
 
 
-def _hash(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes], None]) -> File:
+def hash_object(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes], object]) -> File:
+    """The file that one object is.
+
+    Args:
+        bucket: the store.
+        name: the path that it has in its version.
+        entry: the object.
+        count: hears every piece of it.
+
+    Raises:
+        Replaced: it changed since it was listed.
+        StoreError: it cannot be read.
+    """
     digest = hashlib.sha256()
     for start in range(0, entry.size, PART):
         piece = bytes(bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag))

@@ -137,13 +137,17 @@ def _variables(path: Path, graph: MetaGraphDef) -> int:
         raise UsageError(f"this SavedModel is incomplete: {error}", where=str(path), hint=hint) from error
 
 
-def compatible(old: SavedModelInfo, new: SavedModelInfo) -> tuple[str, ...]:
-    """Why clients of the old version's signatures would break with the new one; empty if they would not."""
+def compatible(old: Mapping[str, Signature], new: Mapping[str, Signature]) -> tuple[str, ...]:
+    """Why clients of the old version's signatures would break with the new ones; empty if they would not.
+
+    What takes more than it did, or tells more, breaks nobody: a size that becomes any size in an input, an output or a
+    signature more.
+    """
     reasons: list[str] = []
-    for name, before in old.signatures.items():
+    for name, before in old.items():
         if name.startswith("__"):
             continue
-        after = new.signatures.get(name)
+        after = new.get(name)
         if after is None:
             reasons.append(f"signature {name} is gone")
             continue
@@ -225,33 +229,48 @@ def from_plain(plain: Mapping[str, Any]) -> SavedModelInfo:
             warm_up=bool(plain["warmUp"]),
             assets=tuple(plain["assets"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not the description of a SavedModel: {type(error).__name__}: {error}") from error
 
 
-def _graph_to_plain(graph: Graph) -> dict[str, Any]:
-    signatures = {
+def signatures_to_plain(signatures: Mapping[str, Signature]) -> dict[str, Any]:
+    """Signatures as JSON values, as `inspect -o json` shows them and commit records keep them."""
+    return {
         name: {
             "method": signature.method,
             "inputs": {alias: _tensor_to_plain(tensor) for alias, tensor in signature.inputs.items()},
             "outputs": {alias: _tensor_to_plain(tensor) for alias, tensor in signature.outputs.items()},
         }
-        for name, signature in graph.signatures.items()
+        for name, signature in signatures.items()
     }
-    return {"tags": list(graph.tags), "signatures": signatures}
+
+
+def signatures_from_plain(plain: Mapping[str, Any]) -> dict[str, Signature]:
+    """The inverse of `signatures_to_plain`; unknown keys are ignored.
+
+    Raises:
+        ValueError: it is no such document.
+    """
+    try:
+        return {
+            name: Signature(
+                name,
+                signature["method"],
+                {alias: _tensor_from_plain(alias, tensor) for alias, tensor in signature["inputs"].items()},
+                {alias: _tensor_from_plain(alias, tensor) for alias, tensor in signature["outputs"].items()},
+            )
+            for name, signature in plain.items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no signatures of a SavedModel: {type(error).__name__}: {error}") from error
+
+
+def _graph_to_plain(graph: Graph) -> dict[str, Any]:
+    return {"tags": list(graph.tags), "signatures": signatures_to_plain(graph.signatures)}
 
 
 def _graph_from_plain(plain: Mapping[str, Any]) -> Graph:
-    signatures = {
-        name: Signature(
-            name,
-            signature["method"],
-            {alias: _tensor_from_plain(alias, tensor) for alias, tensor in signature["inputs"].items()},
-            {alias: _tensor_from_plain(alias, tensor) for alias, tensor in signature["outputs"].items()},
-        )
-        for name, signature in plain["signatures"].items()
-    }
-    return Graph(tuple(plain["tags"]), signatures)
+    return Graph(tuple(plain["tags"]), signatures_from_plain(plain["signatures"]))
 
 
 def _tensor_to_plain(tensor: Tensor) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import MAX_VERSION
 from tfsdeploy.processes import who
 from tfsdeploy.store.record import File, Record, digest_of
+from tfsdeploy.store.said import Said
+from tfsdeploy.store.savedmodel import SavedModelInfo, signatures_to_plain
 from tfsdeploy.store.tree import files_of, fingerprint
 
 ATTEMPTS = 20
@@ -100,15 +102,13 @@ def same_or_busy(there: Record, digest: str) -> Record:
     )
 
 
-def new_record(
-    model_name: str, version: int, files: tuple[File, ...], tensorflow: str | None, like: Record | None = None
-) -> Record:
+def new_record(model_name: str, version: int, files: tuple[File, ...], info: SavedModelInfo, said: Said) -> Record:
     """The record of what is published now, by whoever runs this; or that of the version of which this is a copy.
 
     Raises:
-        TfsdeployError: these are not the bytes that ``like`` is about.
+        TfsdeployError: these are not the bytes that ``said.like`` is about.
     """
-    if like is not None:
+    if (like := said.like) is not None:
         if (like.model, like.version, like.digest) != (model_name, version, digest_of(files)):
             raise TfsdeployError(
                 "the bytes are not those of the commit record; nothing was published",
@@ -116,7 +116,18 @@ def new_record(
                 hint="`tfsdeploy verify` says which file differs",
             )
         return like
-    return Record(model_name, version, digest_of(files), files, now(), who(), tensorflow)
+    record = Record(
+        model_name,
+        version,
+        digest_of(files),
+        files,
+        now(),
+        who(),
+        info.tensorflow,
+        signatures_to_plain(info.signatures),
+        said.check,
+    )
+    return said.sign(record)
 
 
 def now() -> str:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.files import replace_file
 from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.names import RECORD_FILE, is_model_name, parse_version
-from tfsdeploy.store.record import Record, read
+from tfsdeploy.store.record import File, Record, encode, read
+from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.tree import Progress, silent
 
 if TYPE_CHECKING:
     from tfsdeploy.store.notes import Notes
+    from tfsdeploy.store.origin import Origin
     from tfsdeploy.store.savedmodel import SavedModelInfo
 
 
 class Store(Protocol):
-    """Where models live, as ``MODEL/N/files``."""
+    """Where models live, as ``MODEL/N/files``.
+
+    Attributes:
+        url: for people; has no secrets.
+        trusted: public keys, one of which must have signed a record; empty: none has to.
+    """
 
     url: str
+    trusted: Collection[str]
 
     def check_there(self) -> None:
         """Raise TfsdeployError if the store cannot be listed, or is not there."""
@@ -41,10 +51,17 @@ class Store(Protocol):
         """The highest committed version, without looking at the others; None if there is none."""
 
     def record(self, model_name: str, version: int) -> Record | None:
-        """A version's commit record; None if there is none."""
+        """A version's commit record; None if there is none.
+
+        Raises:
+            InvalidRecord: nonsense, the record of another version, or one without a signature that must be there.
+        """
 
     def describe(self, model_name: str, version: int) -> SavedModelInfo:
         """What a committed version's SavedModel says of itself; UsageError if it is no sound one."""
+
+    def content(self, record: Record, file: File) -> bytes:
+        """One small file of a version; raises Damaged if it is not what the commit record says."""
 
     def verify(self, record: Record, progress: Progress = ...) -> None:
         """Hash every file of a version; raises Damaged if it is not what its commit record says."""
@@ -52,17 +69,27 @@ class Store(Protocol):
     def publish(
         self,
         model_name: str,
-        source: Path,
+        source: Path | Origin,
         version: int | None,
         progress: Progress = ...,
         *,
         above: int = ...,
-        like: Record | None = ...,
+        said: Said = ...,
     ) -> tuple[Record, bool]:
         """See `tfsdeploy.store.publish.publish`."""
 
-    def adopt(self, model_name: str, version: int, progress: Progress = ...) -> tuple[Record, bool]:
+    def adopt(
+        self, model_name: str, version: int, progress: Progress = ..., *, said: Said = ...
+    ) -> tuple[Record, bool]:
         """See `tfsdeploy.store.publish.adopt`."""
+
+    def sign(self, model_name: str, version: int, sign: Callable[[Record], Record]) -> Record:
+        """Put a signature on the commit record of a version, whose bytes the caller has compared with it.
+
+        Raises:
+            UsageError: there is no such version.
+            Busy: others changed the record meanwhile.
+        """
 
     @property
     def notes(self) -> Notes:
@@ -77,10 +104,12 @@ class FileStore:
 
     Args:
         root: the folder that holds the models.
+        trusted: public keys, one of which must have signed a record; empty: none has to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, trusted: Collection[str] = ()) -> None:
         self.root = root
+        self.trusted = trusted
         self.url = root.as_uri()
 
     def check_there(self) -> None:
@@ -110,10 +139,10 @@ class FileStore:
         return None
 
     def record(self, model_name: str, version: int) -> Record | None:
-        """See `Store.record`; raises InvalidRecord for nonsense, and for the record of another version."""
+        """See `Store.record`."""
         path = self.version_path(model_name, version)
         try:
-            return read(path, model_name, version)
+            return trusted(read(path, model_name, version), self.trusted)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -126,6 +155,14 @@ class FileStore:
         from tfsdeploy.store.savedmodel import inspect
 
         return inspect(self.version_path(model_name, version))
+
+    def content(self, record: Record, file: File) -> bytes:
+        """See `Store.content`."""
+        path = self.version_path(record.model, record.version) / file.path
+        try:
+            return true_content(path.read_bytes(), record, file)
+        except OSError as error:
+            raise TfsdeployError(f"it cannot be read: {error.strerror}", where=str(path)) from error
 
     def verify(self, record: Record, progress: Progress = silent) -> None:
         """See `Store.verify`."""
@@ -140,23 +177,40 @@ class FileStore:
     def publish(
         self,
         model_name: str,
-        source: Path,
+        source: Path | Origin,
         version: int | None,
         progress: Progress = silent,
         *,
         above: int = 0,
-        like: Record | None = None,
+        said: Said = NOTHING,
     ) -> tuple[Record, bool]:
         """See `Store.publish`."""
         from tfsdeploy.store.publish import publish
 
-        return publish(self.model_path(model_name), model_name, source, version, progress, above=above, like=like)
+        if not isinstance(source, Path):
+            raise UsageError("a folder cannot be filled from inside an object store", where=self.url)
+        return publish(self.model_path(model_name), model_name, source, version, progress, above=above, said=said)
 
-    def adopt(self, model_name: str, version: int, progress: Progress = silent) -> tuple[Record, bool]:
+    def adopt(
+        self, model_name: str, version: int, progress: Progress = silent, *, said: Said = NOTHING
+    ) -> tuple[Record, bool]:
         """See `Store.adopt`."""
         from tfsdeploy.store.publish import adopt
 
-        return adopt(self.model_path(model_name), model_name, version, progress)
+        return adopt(self.model_path(model_name), model_name, version, progress, said=said)
+
+    def sign(self, model_name: str, version: int, sign: Callable[[Record], Record]) -> Record:
+        """See `Store.sign`."""
+        path = self.version_path(model_name, version)
+        try:
+            record = sign(read(path, model_name, version))
+            replace_file(path / RECORD_FILE, encode(record))
+            (path / RECORD_FILE).chmod(0o644)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError("there is no such version", where=str(path)) from error
+        except OSError as error:
+            raise TfsdeployError(f"it cannot be signed: {error.strerror}", where=str(path)) from error
+        return record
 
     @property
     def notes(self) -> Notes:
@@ -207,21 +261,22 @@ def open_store(url: str, options: Mapping[str, object] | None = None) -> Store:
 
     Args:
         url: ``file:///absolute/path``, ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX`` or ``az://CONTAINER/PREFIX``.
-        options: for object stores: the fields of `tfsdeploy.fleet.model.StoreOptions` by name.
+        options: the fields of `tfsdeploy.fleet.model.StoreOptions` by name; how it is reached is for object stores.
 
     Raises:
         UsageError: a URL that is none of those.
         TfsdeployError: an option cannot be used, such as a CA file that is not there.
     """
+    trusted = _keys((options or {}).get("require_signature"))
     if not is_object_store(url):
-        return file_store(url)
+        return file_store(url, trusted)
     from tfsdeploy.store.bucket import open_bucket
     from tfsdeploy.store.objects import ObjectStore
 
-    return ObjectStore(open_bucket(url, options))
+    return ObjectStore(open_bucket(url, options), trusted)
 
 
-def file_store(url: str) -> FileStore:
+def file_store(url: str, trusted: Collection[str] = ()) -> FileStore:
     """The folder behind a ``file:///absolute/path``. Touches nothing yet.
 
     Raises:
@@ -242,7 +297,42 @@ def file_store(url: str) -> FileStore:
     if parts.netloc not in ("", "localhost") or not path.is_absolute() or not plain:
         hint = "write file:///srv/models; %23 for #, %3F for ?"
         raise UsageError("a file store needs an absolute path", where=url, hint=hint)
-    return FileStore(path)
+    return FileStore(path, trusted)
+
+
+def true_content(content: bytes, record: Record, file: File) -> bytes:
+    """A file's content, if it is what the commit record says.
+
+    Raises:
+        Damaged: it is not.
+    """
+    if len(content) != file.size or hashlib.sha256(content).hexdigest() != file.sha256:
+        from tfsdeploy.store.verify import Damaged
+
+        raise Damaged(f"{record.model}/{record.version}: {file.path} has other bytes than its commit record says")
+    return content
+
+
+def trusted(record: Record, keys: Collection[str]) -> Record:
+    """The record, if one of the keys has signed it, or none is asked for.
+
+    Raises:
+        Untrusted: it has no such signature.
+    """
+    if keys:
+        from tfsdeploy.store.signing import check_signed
+
+        check_signed(record, keys)
+    return record
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    """What must have signed records; what cannot be understood must not mean that nothing has to be signed."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(key, str) for key in value):
+        raise UsageError("require_signature is no list of keys", where="store options")
+    return tuple(value)
 
 
 def _entries(folder: Path) -> list[str]:

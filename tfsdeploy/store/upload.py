@@ -17,21 +17,19 @@ from tfsdeploy.store.answers import StoreAway, Taken
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES
 from tfsdeploy.store.hold import Hold, acquire, put_own, resumable
-from tfsdeploy.store.record import File, Record, decode_as, digest_of, encode
-from tfsdeploy.store.savedmodel import inspect
-from tfsdeploy.store.sending import send
+from tfsdeploy.store.origin import Folder, Origin
+from tfsdeploy.store.record import Record, decode_as, digest_of, encode
+from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.source import (
     ATTEMPTS,
-    Source,
     check_no_alias,
     check_number,
     disk,
-    look_at,
     new_record,
     next_number,
     same_or_busy,
 )
-from tfsdeploy.store.tree import Progress, counter, hash_file, silent, size_of
+from tfsdeploy.store.tree import Progress, silent
 
 
 def read_record(bucket: Bucket, model_name: str, version: int) -> Record | None:
@@ -50,23 +48,23 @@ def read_record(bucket: Bucket, model_name: str, version: int) -> Record | None:
 def publish(
     bucket: Bucket,
     model_name: str,
-    source: Path,
+    source: Path | Origin,
     version: int | None,
     progress: Progress = silent,
     *,
     above: int = 0,
-    like: Record | None = None,
+    said: Said = NOTHING,
 ) -> tuple[Record, bool]:
     """Send a SavedModel to the store as a new version; continues one that was interrupted.
 
     Args:
         bucket: the store.
         model_name: the model.
-        source: the SavedModel's folder.
+        source: the SavedModel's folder, or where else its files come from.
         version: its number; None for the next free one, or for that of an interrupted push of the same user and files.
         progress: hears how many bytes are there.
         above: the next free number is higher than this.
-        like: the record of the version of which this is a copy; its number is ``version``.
+        said: what stands in its record beside the files.
 
     Returns:
         The commit record, and whether it was there before with the same bytes.
@@ -78,9 +76,10 @@ def publish(
     """
     if version is not None:
         check_number(version)
-    tensorflow = inspect(source).tensorflow
-    with disk(source, "nothing was published"):
-        attempt = _Attempt(bucket, model_name, look_at(source), tensorflow, progress, like)
+    where = source if isinstance(source, Path) else Path()
+    with disk(where, "nothing was published"):
+        origin = Folder(source) if isinstance(source, Path) else source
+        attempt = _Attempt(bucket, model_name, origin, progress, said)
         names = list(bucket.folders(model_name))
         if version is None:
             return attempt.publish_next(names, above)
@@ -94,10 +93,9 @@ class _Attempt:
 
     bucket: Bucket
     model: str
-    source: Source
-    tensorflow: str | None
+    source: Origin
     progress: Progress
-    like: Record | None
+    said: Said
 
     def publish_next(self, names: list[str], above: int) -> tuple[Record, bool]:
         listing = self._listing()
@@ -128,8 +126,7 @@ class _Attempt:
                 where=f"{self.model}/{version}",
                 hint=f"`tfsdeploy adopt {self.model} {version}` gives it one; or leave out --version",
             )
-        count = counter(self.progress, size_of(self.source.files))
-        digest = digest_of(File(name, *hash_file(path, count)) for name, path in self.source.files.items())
+        digest = digest_of(self.source.hashed(self.progress))
         self.source.check_unchanged()
         return same_or_busy(there, digest), True
 
@@ -138,9 +135,9 @@ class _Attempt:
         folder = f"{self.model}/{version}"
         try:
             self._check_free(version, hold)
-            files = send(self.bucket, folder, self.source.files, hold, self.progress)
+            files = self.source.send(self.bucket, folder, hold, self.progress)
             self.source.check_unchanged()
-            record = new_record(self.model, version, files, self.tensorflow, self.like)
+            record = new_record(self.model, version, files, self.source.info, self.said)
             # Right before the end once more: is it still ours, and so are the files?
             hold.beat()
             self._check_files(folder, hold)
@@ -168,7 +165,7 @@ class _Attempt:
 
     def _check_files(self, folder: str, hold: Hold) -> None:
         there = {entry.key: entry for entry in self.bucket.list(folder)}
-        for name in self.source.files:
+        for name in self.source.sizes:
             entry, sent = there.get(f"{folder}/{name}"), hold.sent[name]
             if entry is None or entry.size != sent.file.size or not sent.is_tag(entry.etag):
                 # If the claim is lost, that is why.
@@ -207,7 +204,7 @@ class _Attempt:
             self.bucket.delete([f"{folder}/{CLAIM_FILE}"])
 
     def _listing(self) -> str:
-        sizes = [(name, path.stat().st_size) for name, path in self.source.files.items()]
+        sizes = list(self.source.sizes.items())
         return hashlib.sha256(repr(sizes).encode("utf-8", "surrogateescape")).hexdigest()
 
 

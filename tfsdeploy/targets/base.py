@@ -28,6 +28,7 @@ class Settings:
         min_available: how many of them a rollback's barrier needs.
         keep: how many versions beside the newest stay loaded.
         owner: whose the shape is, in words, if not `up`'s; empty otherwise.
+        memory: bytes that one model server may have; None where nothing limits it.
     """
 
     fleet: str
@@ -39,6 +40,7 @@ class Settings:
     min_available: int
     keep: int
     owner: str = ""
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import json
 from dataclasses import fields
 
 from tfsdeploy.fleet.model import Fleet, to_plain
+from tfsdeploy.render.quantities import bytes_of
 from tfsdeploy.targets.base import Settings
 
 FILE = "settings.json"
 
 # What `up` has written is `up`'s: there is no other owner to tell of.
 _KEPT = tuple(field.name for field in fields(Settings) if field.name != "owner")
+_LATER = ("memory",)
 
 
 def settings_of(fleet: Fleet, target: str, file: str) -> Settings:
@@ -31,7 +33,16 @@ def settings_of(fleet: Fleet, target: str, file: str) -> Settings:
         replicas=fleet.serving.replicas,
         min_available=fleet.serving.min_available,
         keep=fleet.serving.keep,
+        memory=memory_limit(fleet.serving.resources.memory) if target != "local" else None,
     )
+
+
+def memory_limit(amount: str | None) -> int | None:
+    """An amount of memory in Kubernetes' notation as bytes; None for none, and for one that is not understood."""
+    try:
+        return None if amount is None else int(bytes_of(amount))
+    except (ValueError, KeyError):
+        return None
 
 
 def settings_to_text(settings: Settings) -> str:
@@ -47,13 +58,15 @@ def settings_from_text(text: str) -> Settings:
     """
     try:
         plain = json.loads(text)
-        known = {name: plain[name] for name in _KEPT}
+        # What older versions did not write has a default.
+        known = {name: plain[name] for name in _KEPT if name in plain or name not in _LATER}
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     words = ("fleet", "target", "file", "store")
     numbers = ("replicas", "min_available", "keep")
     wrong = [name for name in words if not isinstance(known[name], str)]
     wrong += [name for name in numbers if not isinstance(known[name], int)]
+    wrong += ["memory"] * (not isinstance(known.get("memory"), int | None))
     wrong += ["store_options"] * (not isinstance(known["store_options"], dict))
     if wrong:
         raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r}")

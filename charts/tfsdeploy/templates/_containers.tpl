@@ -4,9 +4,12 @@
 {{- $more := list -}}
 {{- $cache := "" -}}
 {{- if .store.cache }}{{ $cache = printf "%s/%s" (ternary "/models" "/var/cache/tfsdeploy" (.store.fetched | default false)) .store.cache.folder }}{{ end -}}
+{{- if or .store.fetched .keys -}}
+{{- $more = list (printf "--store-options=%s" (replace "$" "$$" .podStoreOptions)) -}}
+{{- end -}}
 {{- if .store.fetched -}}
 {{- $store = .store.url -}}
-{{- $more = list (printf "--store-options=%s" (replace "$" "$$" .podStoreOptions)) (printf "--models=%s" ($cache | default "/models")) -}}
+{{- $more = append $more (printf "--models=%s" ($cache | default "/models")) -}}
 {{- if .serving.disk }}{{ $more = append $more (printf "--disk=%d" (div (mul (include "tfsdeploy.bytes" .serving.disk | int64) 95) 100)) }}{{ end -}}
 {{- end -}}
 {{- dict "args" (concat (list "agent" "replica" "--in-cluster" (printf "--fleet=%s" .f.name) "--name=$(POD_NAME)" "--advertise=$(POD_IP)"

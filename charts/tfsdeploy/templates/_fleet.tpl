@@ -21,7 +21,7 @@
 {{- $options := $v.storeOptions | default dict -}}
 {{- $inPods := omit $options "caFile" -}}
 {{- if $options.caConfigMap }}{{ $_ := set $inPods "caFile" (printf "%s/%s" $f.authorityFolder $f.authorityKey) }}{{ end -}}
-{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (merge (include "tfsdeploy.store" . | fromJson) (include "tfsdeploy.nodeCache" . | fromJson)) "storeOptions" (include "tfsdeploy.storeOptions" $options) "podStoreOptions" (include "tfsdeploy.storeOptions" $inPods) "credentials" $options.credentialsSecret "authority" $options.caConfigMap "authorityFolder" $f.authorityFolder "authorityKey" $f.authorityKey "monitoring" $v.monitoring | toRawJson -}}
+{{- dict "f" $f "serving" $serving "gateway" $gateway "store" (merge (include "tfsdeploy.store" . | fromJson) (include "tfsdeploy.nodeCache" . | fromJson)) "storeOptions" (include "tfsdeploy.storeOptions" $options) "podStoreOptions" (include "tfsdeploy.storeOptions" $inPods) "keys" $options.requireSignature "credentials" $options.credentialsSecret "authority" $options.caConfigMap "authorityFolder" $f.authorityFolder "authorityKey" $f.authorityKey "monitoring" $v.monitoring | toRawJson -}}
 {{- end }}
 
 {{- /* A scalar as it is written: Go's own way would print 1767225600 as 1.7672256e+09. */ -}}
@@ -87,5 +87,10 @@
 {{- /* How an object store is reached, as Python's json.dumps spells it. */ -}}
 {{- define "tfsdeploy.storeOptions" -}}
 {{- $o := . -}}
-{{- printf "{\"anonymous\": %s, \"bandwidth\": %s, \"ca_config_map\": %s, \"ca_file\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s}" ($o.anonymous | default false | toRawJson) (ternary (include "tfsdeploy.text" (get $o "bandwidth") | toRawJson) "null" (hasKey $o "bandwidth")) (get $o "caConfigMap" | default nil | toRawJson) (get $o "caFile" | default nil | toRawJson) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) -}}
+{{- $keys := list -}}
+{{- range $o.requireSignature -}}
+{{- if not (hasPrefix "ed25519:" .) }}{{ fail (printf "storeOptions.requireSignature: %s is a file, which a chart cannot read; write the key itself: ed25519: and what `openssl pkey -pubin -in FILE -outform DER | tail -c 32 | base64` prints" .) }}{{ end -}}
+{{- $keys = append $keys (toRawJson .) -}}
+{{- end -}}
+{{- printf "{\"anonymous\": %s, \"bandwidth\": %s, \"ca_config_map\": %s, \"ca_file\": %s, \"conditional_writes\": %s, \"credentials_secret\": %s, \"endpoint\": %s, \"path_style\": %s, \"region\": %s, \"require_signature\": [%s]}" ($o.anonymous | default false | toRawJson) (ternary (include "tfsdeploy.text" (get $o "bandwidth") | toRawJson) "null" (hasKey $o "bandwidth")) (get $o "caConfigMap" | default nil | toRawJson) (get $o "caFile" | default nil | toRawJson) (ternary (get $o "conditionalWrites" | toRawJson) "true" (hasKey $o "conditionalWrites")) (get $o "credentialsSecret" | default nil | toRawJson) (get $o "endpoint" | default nil | toRawJson) (ternary (get $o "pathStyle" | toRawJson) "null" (hasKey $o "pathStyle")) (get $o "region" | default nil | toRawJson) (join ", " $keys) -}}
 {{- end }}

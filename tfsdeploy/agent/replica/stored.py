@@ -12,14 +12,15 @@ from aiohttp import web
 
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import is_model_name, parse_version
-from tfsdeploy.store.record import encode
+from tfsdeploy.store.golden import file_in
+from tfsdeploy.store.record import InvalidRecord, encode
 from tfsdeploy.store.store import Store
 
 T = TypeVar("T")
 
 
 class StoredPages:
-    """Pages below ``/v1/store``: models, a model's versions, a version's commit record, its description.
+    """Pages below ``/v1/store``: models, a model's versions, a version's commit record, description, golden requests.
 
     Args:
         store: where the models are, as this replica sees it.
@@ -35,6 +36,7 @@ class StoredPages:
             web.get("/v1/store/{model}", self._versions),
             web.get("/v1/store/{model}/{version}/record", self._record),
             web.get("/v1/store/{model}/{version}/description", self._description),
+            web.get("/v1/store/{model}/{version}/golden", self._golden),
         ]
 
     async def _models(self, request: web.Request) -> web.Response:
@@ -56,6 +58,18 @@ class StoredPages:
         model, version = _model(request), _version(request)
         return await _told(lambda: _described(self._store, model, version))
 
+    async def _golden(self, request: web.Request) -> web.Response:
+        content = await _looked(partial(_golden_of, self._store, _model(request), _version(request)))
+        if content is None:
+            raise web.HTTPNotFound(text="no golden requests")
+        return web.Response(body=content, content_type="application/json")
+
+
+def _golden_of(store: Store, model: str, version: int) -> bytes | None:
+    record = store.record(model, version)
+    file = None if record is None else file_in(record)
+    return None if record is None or file is None else store.content(record, file)
+
 
 def _described(store: Store, model: str, version: int) -> dict[str, Any]:
     # Asked for by few commands; until then no agent pays for what reads a SavedModel.
@@ -72,6 +86,8 @@ async def _looked(look: Callable[[], T]) -> T:
     """What a look at the store found; storage may be slow, and serving must not wait for it."""
     try:
         return await asyncio.to_thread(look)
+    except InvalidRecord as error:
+        raise web.HTTPConflict(text=str(error)) from error
     except TfsdeployError as error:
         raise web.HTTPUnprocessableEntity(text=str(error)) from error
 

@@ -13,6 +13,7 @@ from tfsdeploy.render.docker import container as values
 from tfsdeploy.render.docker.container import Container
 from tfsdeploy.render.docker.containers import containers, keeper
 from tfsdeploy.render.docker.shape import labels
+from tfsdeploy.render.quantities import bytes_of
 
 COMPOSE = "compose.yaml"
 
@@ -62,6 +63,7 @@ def docker_artefacts(fleet: Fleet) -> dict[str, str]:
 
 def _settings(fleet: Fleet) -> dict[str, object]:
     """What `up` would remember of the fleet; see `targets.base.Settings`."""
+    memory = fleet.serving.resources.memory
     return {
         "fleet": fleet.name,
         "target": "docker",
@@ -71,4 +73,5 @@ def _settings(fleet: Fleet) -> dict[str, object]:
         "replicas": fleet.serving.replicas,
         "min_available": fleet.serving.min_available,
         "keep": fleet.serving.keep,
+        "memory": None if memory is None else int(bytes_of(memory)),
     }

@@ -25,7 +25,7 @@ from tfsdeploy.render.containers import (
 from tfsdeploy.render.docker.container import Container, Kind, Mount, Port, keeper_name, run_volume, state_volume
 from tfsdeploy.render.images import full_image
 from tfsdeploy.render.quantities import bytes_of, cores_of
-from tfsdeploy.render.serving import batching_text, gateway_flags, number
+from tfsdeploy.render.serving import batching_text, gateway_flags, number, store_flags
 
 STATE = "/var/lib/tfsdeploy"
 """The fleet's state: the release, its history, the pins, and where replicas are."""
@@ -84,6 +84,7 @@ def replica(fleet: Fleet, ordinal: int, name: str | None = None) -> tuple[Contai
         "--listen": f"0.0.0.0:{AGENT_PORT}",
         "--drain-seconds": number(fleet.serving.drain_seconds),
         "--verified-cache": f"{STATE}/verified.json",
+        **store_flags(fleet.store),
     }
     models = Mount("bind", _store_folder(fleet), MODELS, read_only=True)
     run = Mount("volume", run_volume(unit), RUN)

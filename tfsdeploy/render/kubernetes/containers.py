@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from tfsdeploy.fleet.addresses import is_object_store
-from tfsdeploy.fleet.model import Fleet, to_plain
+from tfsdeploy.fleet.model import Fleet, Store
 from tfsdeploy.gateway.shape import GatewayShape, envoy_flags
 from tfsdeploy.protocol.agents import LEASE_SECONDS
 from tfsdeploy.render.containers import (
@@ -23,7 +22,7 @@ from tfsdeploy.render.containers import (
 )
 from tfsdeploy.render.kubernetes.volumes import BATCHING_FILE, CACHE, store_url, store_volume
 from tfsdeploy.render.quantities import bytes_of
-from tfsdeploy.render.serving import gateway_flags, number
+from tfsdeploy.render.serving import gateway_flags, number, store_flags
 
 CERTIFICATE_FOLDER = "/etc/tfsdeploy/tls"
 """Where Envoy finds the gateway's certificate and key; the agent never sees them."""
@@ -77,21 +76,23 @@ def replica_agent(fleet: Fleet) -> tuple[str, ...]:
             "--listen": f"0.0.0.0:{AGENT_PORT}",
             "--verified-cache": f"{_cache(fleet) or RUN}/verified.json",
             "--drain-seconds": number(fleet.serving.drain_seconds),
+            **{name: literal(value) for name, value in store_flags(_in_pods(fleet.store)).items()},
             **_object_store(fleet),
         },
     )
+
+
+def _in_pods(store: Store) -> Store:
+    """The store as a pod reaches it: what its options name on other machines is a file that is mounted."""
+    ca_file = None if store.options.ca_config_map is None else f"{CA_FOLDER}/{CA_KEY}"
+    return replace(store, options=replace(store.options, ca_file=ca_file))
 
 
 def _object_store(fleet: Fleet) -> dict[str, str]:
     """How the agent fetches, if it does; a volume that is quite full would have its pod evicted."""
     if not is_object_store(fleet.store.url):
         return {}
-    given = fleet.store.options
-    options = replace(given, ca_file=None if given.ca_config_map is None else f"{CA_FOLDER}/{CA_KEY}")
-    flags = {
-        "--store-options": literal(json.dumps(to_plain(options), sort_keys=True)),
-        "--models": _cache(fleet) or MODELS,
-    }
+    flags = {"--models": _cache(fleet) or MODELS}
     if fleet.serving.disk is not None:
         flags["--disk"] = str(int(bytes_of(fleet.serving.disk)) * DISK_PERCENT // 100)
     return flags

@@ -34,6 +34,7 @@ from tfsdeploy.targets.kubernetes.load import images_of, load_lacking
 from tfsdeploy.targets.kubernetes.logs import lines_of
 from tfsdeploy.targets.kubernetes.objects import HelmRelease, Manifest, Objects, helm_release
 from tfsdeploy.targets.kubernetes.permissions import missing, needed
+from tfsdeploy.targets.settings import memory_limit
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class KubernetesTarget:
                 min_available=plain["minAvailable"],
                 keep=plain["keep"],
                 owner=str(helm_release(there) or ""),
+                memory=_memory(there),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TfsdeployError(
@@ -319,3 +321,10 @@ class KubernetesTarget:
             if pod["metadata"]["labels"].get("app.kubernetes.io/component") == component
             and not pod["metadata"].get("deletionTimestamp")
         )
+
+
+def _memory(deployment: Manifest) -> int | None:
+    """Bytes that one model server may have; None if nothing limits it."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    server: Manifest = next((one for one in containers if one["name"] == "server"), {})
+    return memory_limit(server.get("resources", {}).get("limits", {}).get("memory"))

@@ -7,7 +7,6 @@ ports stand in the shape as words, so equal files give equal shapes, and a shape
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfsdeploy.fleet.addresses import is_object_store
-from tfsdeploy.fleet.model import Fleet, to_plain
+from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_command
 from tfsdeploy.protocol.agents import LEASE_SECONDS
-from tfsdeploy.render.serving import batching_text, gateway_flags, number, server_flags
+from tfsdeploy.render.serving import batching_text, gateway_flags, number, server_flags, store_flags
 from tfsdeploy.targets.local.units import ProcessSpec, UnitSpec
 from tfsdeploy.targets.plan import Kind
 
@@ -111,10 +110,11 @@ def _replica_agent(fleet: Fleet, place: Place) -> ProcessSpec:
         "--server-grpc": place.at("grpc"),
         "--drain-seconds": number(fleet.serving.drain_seconds),
         "--verified-cache": str(place.fleet / "verified.json"),
+        **store_flags(fleet.store),
     }
     if is_object_store(fleet.store.url):
         # One for all replicas: what one of them has fetched, the others find there.
-        argv |= {"--models": str(place.fleet / "models"), "--store-options": json.dumps(to_plain(fleet.store.options))}
+        argv |= {"--models": str(place.fleet / "models")}
     # It leaves when every gateway has acknowledged, or has not been heard of for a lease.
     patience = LEASE_SECONDS + fleet.serving.drain_seconds + 10
     return _process("agent", (*PYTHON, "tfsdeploy", "agent", "replica", *_spelled(argv)), place, stop_seconds=patience)

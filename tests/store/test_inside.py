@@ -1,0 +1,148 @@
+"""`push --from`: what is in the store's bucket is copied by the store, compared, and published like any version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.s3 import S3
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.store import inside
+from tfsdeploy.store.bucket import Bucket
+from tfsdeploy.store.elsewhere import Elsewhere
+from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.store import FileStore
+from tfsdeploy.store.verify import Damaged
+
+Example = Callable[..., Path]
+
+LARGE = {"variables/extra": b"0123456789abcdef" * 500_000, "assets/words": b"a\nb\n"}
+
+
+@pytest.fixture
+def store(s3: S3, s3_bucket: str) -> ObjectStore:
+    return ObjectStore(s3.open(s3_bucket))
+
+
+@pytest.fixture
+def root(s3: S3, s3_bucket: str) -> Bucket:
+    """The whole bucket, of which the store is the prefix ``prod``."""
+    return s3.open(s3_bucket.removesuffix("/prod"))
+
+
+def upload(bucket: Bucket, prefix: str, folder: Path) -> str:
+    """Put a folder where a training job would; its URL."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            bucket.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    return bucket.where(prefix)
+
+
+def test_the_store_copies_it_itself(
+    s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = example(files=LARGE)
+    url = upload(root, "training/run-7", folder)
+    sent: list[int] = []
+    put, send = Bucket.put, Bucket.upload
+
+    def counted(self: Bucket, key: str, data: bytes, **how: object) -> str | None:
+        sent.append(len(data))
+        return put(self, key, data, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Bucket, "put", counted)
+    monkeypatch.setattr(Bucket, "upload", lambda *_, **__: pytest.fail("it passes through here"))
+    heard: list[tuple[int, int]] = []
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        record, _ = store.publish("m", origin, None, lambda *seen: heard.append(seen))
+    monkeypatch.setattr(Bucket, "upload", send)
+    assert heard[-1] == (record.bytes, record.bytes)
+    # The claim, its beats and the record: nothing of the model.
+    assert sum(sent) < 10_000
+    assert (store.versions("m"), store.uncommitted("m")) == ([1], [])
+    store.verify(record)
+    # It is what a push of the folder would have been.
+    assert store.publish("m", folder, 1) == (record, True)
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        assert store.publish("m", origin, 1) == (record, True)
+    with Elsewhere(upload(root, "training/run-8", example(3.0)), store, s3.options).origin() as origin:
+        with pytest.raises(Busy, match="published other bytes"):
+            store.publish("m", origin, 1)
+        assert store.publish("m", origin, 2)[0].version == 2
+
+
+def test_what_cannot_be_copied_at_once_passes_through_here(
+    s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = upload(root, "training/run-7", example(files=LARGE))
+    monkeypatch.setattr(inside, "COPY_BYTES", 1000)
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        record, _ = store.publish("m", origin, 7)
+    store.verify(record)
+
+
+def test_a_version_becomes_one_of_another_model(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:
+    first, _ = store.publish("m", example(files=LARGE), 7)
+    store.bucket.put("m/7/left-over", b"of an interrupted push")
+    with Elsewhere(f"{store.url}/m/7", store, s3.options).origin() as origin:
+        second, _ = store.publish("other", origin, None)
+    assert (second.model, second.version, second.digest) == ("other", 1, first.digest)
+    store.verify(second)
+    store.bucket.put("m/7/assets/words", b"a\nc\n")
+    with Elsewhere(f"{store.url}/m/7", store, s3.options).origin() as origin, pytest.raises(Damaged):
+        store.publish("other", origin, 2)
+    assert store.versions("other") == [1]
+    store.bucket.delete(["m/7/assets/words"])
+    with (
+        pytest.raises(Damaged, match="assets/words is missing"),
+        Elsewhere(f"{store.url}/m/7", store, s3.options).origin(),
+    ):
+        pass
+
+
+def test_what_changes_meanwhile_is_not_published(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:
+    url = upload(root, "training/run-7", example(files=LARGE))
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        root.put("training/run-7/assets/more", b"later")
+        with pytest.raises(TfsdeployError, match="changed while it was copied"):
+            store.publish("m", origin, 7)
+    assert store.versions("m") == []
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        assert store.publish("m", origin, 7)[0].version == 7
+
+
+@pytest.mark.parametrize("kind", ["another bucket", "a folder's store", "a folder"])
+def test_what_is_elsewhere_passes_through_a_folder(
+    kind: str, s3: S3, store: ObjectStore, s3_bucket: str, example: Example, tmp_path: Path
+) -> None:
+    folder = example(files=LARGE)
+    target = FileStore(tmp_path / "models") if kind == "a folder's store" else store
+    if kind == "a folder":
+        url = folder.as_uri()
+    else:
+        name = f"elsewhere-{s3_bucket.split('/')[2]}-{len(kind)}"
+        url = upload(s3.open(s3.make_bucket(name)), "run-7", folder)
+    with Elsewhere(url, target, s3.options).origin() as origin:
+        record, _ = target.publish("m", origin, 7)
+    target.verify(record)
+    assert target.publish("m", folder, 7) == (record, True)
+
+
+def _nothing(root: Bucket) -> Iterable[tuple[str, str]]:
+    root.put("training/half/saved_model.pb", b"half")
+    root.put("training/claimed/.claim", b"{}")
+    root.put("training/claimed/saved_model.pb", b"")
+    yield root.where("training/nothing"), "there is nothing"
+    yield root.where("training/half"), "damaged or incomplete"
+    yield root.where("training/claimed"), "has not ended"
+    yield root.url, "names no folder"
+    yield "s3://", "names no folder"
+    yield "ftp://host/path", "is no store"
+
+
+def test_what_is_no_model_is_refused(s3: S3, store: ObjectStore, root: Bucket) -> None:
+    for url, words in _nothing(root):
+        with pytest.raises((UsageError, Busy), match=words), Elsewhere(url, store, s3.options).origin():
+            pass

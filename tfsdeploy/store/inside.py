@@ -1,0 +1,148 @@
+"""A version whose files are in the object store already: copied by the store itself, and read once to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.store.answers import StoreAway, StoreError
+from tfsdeploy.store.bucket import PART, Bucket, Entry
+from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Sent
+from tfsdeploy.store.hold import Hold
+from tfsdeploy.store.record import File, Record, decode, digest_of
+from tfsdeploy.store.rehash import WORKERS, hash_object, hash_objects
+from tfsdeploy.store.skeleton import describe
+from tfsdeploy.store.tree import Progress, counter
+from tfsdeploy.store.verify import Damaged
+
+COPY_BYTES = 5 << 30
+"""The largest object that S3 copies in one request; larger ones pass through here."""
+
+
+class Prefix:
+    """A SavedModel below a prefix of a bucket.
+
+    Args:
+        bucket: has the files, and is the store's own: both are seen from its root.
+        prefix: of the files, seen from the root; may be a version's.
+        root: the store's prefix, seen from the root; empty if it is the whole bucket.
+
+    Raises:
+        UsageError: there is no complete SavedModel.
+        StoreError: it cannot be read.
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str, root: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._root = root
+        self.entries = self._listed()
+        if not self.entries:
+            raise UsageError("there is nothing", where=bucket.where(prefix), hint="name the folder of a SavedModel")
+        self._record = self._taken_record()
+        files = [File(name, entry.size, "") for name, entry in self.entries.items()]
+        self.info = describe(bucket, prefix, files)
+        self.sizes: Mapping[str, int] = {name: entry.size for name, entry in self.entries.items()}
+
+    def hashed(self, progress: Progress) -> tuple[File, ...]:
+        """See `tfsdeploy.store.origin.Origin.hashed`."""
+        return hash_objects(self._bucket, self.entries, progress)
+
+    def send(self, bucket: Bucket, folder: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
+        """See `tfsdeploy.store.origin.Origin.send`."""
+        count = counter(progress, sum(self.sizes.values()))
+        target = f"{self._root}/{folder}".lstrip("/")
+
+        def copy(item: tuple[str, Entry]) -> File:
+            name, entry = item
+            sent = self._copied(name, entry, f"{target}/{name}", hold, count)
+            hold.add(sent)
+            return sent.file
+
+        with ThreadPoolExecutor(WORKERS, "copy") as pool:
+            # Large ones first, so that the last one does not keep all waiting.
+            items = sorted(self.entries.items(), key=lambda item: -item[1].size)
+            files = tuple(sorted(pool.map(copy, items)))
+        self.check_true(files)
+        return files
+
+    def check_true(self, files: tuple[File, ...]) -> None:
+        """Refuse bytes that are not those of the commit record, if what is copied is a version.
+
+        Raises:
+            Damaged: they are others.
+        """
+        if self._record is not None and digest_of(files) != self._record.digest:
+            name = f"{self._record.model}/{self._record.version}"
+            raise Damaged(f"{name} has other bytes than its commit record says; nothing was published")
+
+    def check_unchanged(self) -> None:
+        """See `tfsdeploy.store.origin.Origin.check_unchanged`."""
+        now = self._listed()
+        same = all(name in now and now[name].etag == entry.etag for name, entry in self.entries.items())
+        if not same or (self._record is None and len(now) != len(self.entries)):
+            raise TfsdeployError(
+                "it changed while it was copied; nothing was published",
+                where=self._bucket.where(self._prefix),
+                hint="publish when it is complete",
+            )
+
+    def _copied(self, name: str, entry: Entry, key: str, hold: Hold, count: Any) -> Sent:
+        hold.check()
+        try:
+            if entry.size > COPY_BYTES:
+                raise StoreError("too large to be copied at once")
+            self._bucket.copy(entry.key, key)
+        except StoreAway:
+            raise
+        except StoreError:
+            # It cannot copy, or not this; if it denies reading or writing, this says so.
+            self._bucket.upload(key, self._pieces(entry, hold))
+        there = self._bucket.stat(key)
+        if there is None or there.etag is None:
+            raise StoreAway("the copy is not there", where=self._bucket.where(key), hint="run this again")
+        copy = Entry(key, there.size, there.etag, entry.modified)
+        file = hash_object(self._bucket, name, copy, count)
+        # Equal tags are the store's word that the bytes are equal; where it gives others, the bytes tell.
+        if there.etag != entry.etag and hash_object(self._bucket, name, entry, lambda piece: None) != file:
+            raise TfsdeployError(
+                "the store's copy has other bytes than what it is a copy of; nothing was published",
+                where=self._bucket.where(key),
+                hint="run this again",
+            )
+        return Sent(file, there.etag)
+
+    def _pieces(self, entry: Entry, hold: Hold) -> Iterator[bytes]:
+        # The thread that sends is the client library's own, in which it cannot be asked for anything.
+        with ThreadPoolExecutor(1, "read") as reader:
+            for start in range(0, entry.size, PART):
+                hold.check()
+                end = min(start + PART, entry.size)
+                yield bytes(reader.submit(self._bucket.get_range, entry.key, start, end, entry.etag).result())
+
+    def _listed(self) -> dict[str, Entry]:
+        start, where = len(self._prefix) + 1, self._bucket.where(self._prefix)
+        found = {entry.key[start:]: entry for entry in self._bucket.list(self._prefix)}
+        for name in found:
+            if not name.isprintable():
+                raise UsageError(f"{name!r} has a name of other than printable characters", where=where)
+        record = found.pop(RECORD_FILE, None)
+        if found.pop(CLAIM_FILE, None) is not None and (record is None or record.size <= RESERVATION_BYTES):
+            raise Busy("a push to it has not ended, or was interrupted", where=where, hint="run that push again first")
+        return found
+
+    def _taken_record(self) -> Record | None:
+        """The commit record of what is copied, if it is a version; what it does not name is no part of it."""
+        key = f"{self._prefix}/{RECORD_FILE}"
+        content = self._bucket.get(key)
+        if content is None:
+            return None
+        record = decode(content, self._bucket.where(key))
+        listed = {file.path for file in record.files}
+        if missing := listed - self.entries.keys():
+            raise Damaged(f"{record.model}/{record.version}: {min(missing)} is missing")
+        self.entries = {name: entry for name, entry in self.entries.items() if name in listed}
+        return record
