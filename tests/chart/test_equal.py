@@ -95,7 +95,10 @@ def generated(chance: random.Random) -> dict[str, Any]:
         bandwidth=chance.choice(["50Mi", 104857600]),
     )  # fmt: skip
     options |= {"caFile": "/etc/ca.pem", "caConfigMap": "store-ca"} if chance.random() < 0.5 else {}
-    fetched = {"storeOptions": options} if store.startswith("s3://") else {}
+    options |= some(conditionalWrites=False)
+    # Of what a store's options say only this is for stores of every kind.
+    keys = some(requireSignature=[f"ed25519:{letter * 43}=" for letter in "A/"[: chance.randrange(1, 3)]])
+    fetched = {"storeOptions": (options if store.startswith("s3://") else {}) | keys}
     flags = some(
         enable_profiler=True,
         grpc_max_threads=chance.randrange(1, 65536),

@@ -109,7 +109,7 @@ class Fetcher:
         there = _read(self.cache.versions, model, version)
         if there is None or not self.store.trusted:
             return False
-        record = self._wanted(model, version, digest)
+        record = self._wanted((model, version), digest)
         if record.digest == there.digest:
             replace_file(self.local.version_path(model, version) / RECORD_FILE, encode(record))
         return record.digest == there.digest
