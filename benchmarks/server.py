@@ -146,9 +146,12 @@ def _percentiles(took: Sequence[float]) -> tuple[float, float]:
 
 def _bare(path: Path) -> Callable[[Any], Any]:
     """The call that the server prepares for itself, and nothing around it."""
+    from tfsdeploy.server import session_config
+    from tfsdeploy.server.flags import Flags
     from tfsdeploy.server.servable import SavedModel
 
-    return SavedModel(str(path), intra=1, inter=1).call("serving_default").run
+    flags = Flags(tensorflow_session_parallelism=1)
+    return SavedModel(str(path), config=session_config.of(flags)).call("serving_default").run
 
 
 def _message(values: Any) -> bytes:

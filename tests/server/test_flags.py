@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tfsdeploy.server.flags import ACCEPTED, QUIET, Flags, Unusable, parse
+from tfsdeploy.server.flag_table import ORIGINAL, usage
+from tfsdeploy.server.flags import ACCEPTED, FLAGS, OWN, Flags, Unusable, parse
 
 
 def different(flags: Flags) -> dict[str, Any]:
@@ -30,50 +31,111 @@ TAKEN: list[tuple[list[str], dict[str, Any]]] = [
     (["--like-tfs=false"], {}),
     (["--allow_version_labels_for_unavailable_models"], {"allow_version_labels_for_unavailable_models": True}),
     (["--load_retry_interval_micros=5000000"], {"load_retry_interval_micros": 5_000_000}),
+    (["--port=+9000"], {"port": 9000}),
+    (["--port= 9000"], {"port": 9000}),
+    (["--port=4294967297"], {"port": 1}),
+    (["--load_retry_interval_micros=99999999999999999999"], {"load_retry_interval_micros": 2**63 - 1}),
+    (["--per_process_gpu_memory_fraction=.5"], {"per_process_gpu_memory_fraction": 0.5}),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), TAKEN, ids=lambda value: " ".join(value) or "none")
 def test_a_flag_is_taken(arguments: list[str], expected: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert different(parse(arguments)) == expected
+    flags, unknown = parse(arguments)
+    assert (different(flags), unknown) == (expected, ())
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["--nothing_like_it=1"], ["-port=9000"], ["port=9000"], ["--port", "9000"], ["--Port=9000"], ["stray"], ["--"]],
-    ids=" ".join,
+    ("arguments", "told"),
+    [
+        (["--nothing_like_it=1"], ["--nothing_like_it=1"]),
+        (["-port=9000"], ["-port=9000"]),
+        (["port=9000"], ["port=9000"]),
+        (["--port", "9000"], ["--port", "9000"]),
+        (["--Port=9000"], ["--Port=9000"]),
+        (["stray", "--help"], ["stray", "--help"]),
+        (["--", "--port=9000"], ["--", "--port=9000"]),
+    ],
+    ids=lambda words: " ".join(words),
 )
-def test_what_is_no_flag_is_told_and_the_start_goes_on(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert different(parse(arguments)) == {}
-    assert capsys.readouterr().err.splitlines() == [f"unknown argument: {argument}" for argument in arguments]
+def test_what_is_no_flag_is_told_and_the_start_goes_on(arguments: list[str], told: list[str]) -> None:
+    flags, unknown = parse(arguments)
+    assert different(flags) == {}
+    assert list(unknown) == told
 
 
 @pytest.mark.parametrize(
     "argument",
     [
-        "--port=", "--port=http", "--port=1.5", "--port=0x10", "--version=1", "--version=TRUE", "--version=",
-        "--like-tfs=yes", "--file_system_poll_wait_seconds=1s",
+        "--port=", "--port=http", "--port=1.5", "--port=0x10", "--port=9000 ", "--like-tfs=yes",
+        "--file_system_poll_wait_seconds=1s", "--per_process_gpu_memory_fraction=half",
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_ends_the_start(argument: str) -> None:
     name, _, value = argument.removeprefix("--").partition("=")
+    value = f"={value}" if FLAGS[name.replace("-", "_")].kind == "bool" else value
     with pytest.raises(Unusable) as raised:
         parse([argument])
     assert str(raised.value) == f"Couldn't interpret value {value} for flag {name.replace('-', '_')}."
 
 
+@pytest.mark.parametrize(
+    ("argument", "rest"),
+    [
+        ("--version=1", "=1"),
+        ("--version=TRUE", "=TRUE"),
+        ("--version=", "="),
+        ("--versions", "s"),
+        ("--versionX=1", "X=1"),
+    ],
+)
+def test_a_bool_is_true_or_false(argument: str, rest: str) -> None:
+    with pytest.raises(Unusable) as raised:
+        parse([argument])
+    assert str(raised.value) == f"Couldn't interpret value {rest} for flag version."
+
+
+def test_help_ends_the_start_unless_something_unknown_comes_before() -> None:
+    for arguments in (["--help"], ["--port=1", "--help", "stray"]):
+        with pytest.raises(Unusable, match=r"^$"):
+            parse(arguments)
+
+
+VALUES = {"bool": "", "int32": "=1", "int64": "=1", "float": "=0.5", "string": "=x"}
+
+
 @pytest.mark.parametrize("name", sorted(ACCEPTED))
-def test_a_flag_of_the_original_that_does_nothing_here_says_so_once(
+def test_a_flag_of_the_original_that_does_nothing_here_says_what_is_done_instead(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert different(parse([f"--{name}=1"])) == {}
-    told = capsys.readouterr().err.splitlines()
-    assert told == ([] if name in QUIET else [f"accepted, does nothing here: --{name}=1"])
+    argument = f"--{name}{VALUES[FLAGS[name].kind]}"
+    flags, unknown = parse([argument])
+    assert (different(flags), unknown) == ({}, ())
+    told = capsys.readouterr().err
+    assert told == (f"{argument}: {ACCEPTED[name]}\n" if ACCEPTED[name] else "")
 
 
-def test_no_flag_is_both_carried_out_and_said_to_do_nothing() -> None:
-    assert not ACCEPTED & set(Flags.__slots__)
-    assert QUIET <= ACCEPTED
+def test_every_flag_of_the_original_is_carried_out_or_said_to_do_nothing() -> None:
+    assert len(ORIGINAL) == 48
+    assert {flag.name for flag in ORIGINAL} == (ACCEPTED.keys() | set(Flags.__slots__)) - {flag.name for flag in OWN}
+    assert not ACCEPTED.keys() & set(Flags.__slots__)
+
+
+def test_defaults_are_those_that_the_help_shows() -> None:
+    flags = Flags()
+    for name in Flags.__slots__:
+        known = FLAGS[name]
+        if name in ("rest_api_num_threads", "grpc_max_threads"):
+            continue  # 0 stands for as many as fit the machine
+        value = getattr(flags, name)
+        shown = f"{value:.6f}" if known.kind == "float" else str(value)
+        assert (shown.lower() if known.kind == "bool" else shown) == known.default
+
+
+def test_the_help_is_laid_out_as_the_originals() -> None:
+    first, second, port, socket, *_ = usage("tensorflow_model_server", ()).splitlines()
+    assert (first, second) == ("usage: tensorflow_model_server", "Flags:")
+    words = "TCP port to listen on for gRPC/HTTP API. Disabled if port set to zero."
+    assert port == f"\t--port=8500                      \tint32\t{words}"
+    assert socket.startswith('\t--grpc_socket_path=""            \tstring\tIf non-empty, listen to a UNIX socket')

@@ -31,6 +31,7 @@ def test_readyz_and_versions_on_the_page(tmp_path: Path) -> None:
     write(file, config(tmp_path, adder=specific(1, 2)))
     (tmp_path / "monitoring").write_text("prometheus_config { enable: true }")
     flags = [f"--model_config_file={file}", f"--monitoring_config_file={tmp_path / 'monitoring'}"]
+    flags.append("--model_config_file_poll_wait_seconds=1")
     with Live(tmp_path / "log", *flags, "--readyz", "--metrics_by_version") as server:
         wait("ready", lambda: server.listens() and server.ask("GET", "/readyz") == (200, "text/plain", b"ready\n"))
         assert server.available("adder") == {1, 2}

@@ -129,15 +129,14 @@ def test_like_the_original_an_idle_one_is_ended_by_the_signal_itself(empty: str,
 def test_unknown_arguments_are_told_and_it_starts_anyway(empty: str, tmp_path: Path) -> None:
     with Live(tmp_path / "log", "--no_such=1", "-x", "stray", empty) as server:
         says(server, "Exporting HTTP/REST API")
-        for word in ("--no_such=1", "-x", "stray"):
-            assert f"unknown argument: {word}" in server.said()
+        assert "unknown argument: --no_such=1\nusage: tfsdeploy-model-server\nFlags:\n" in server.said()
 
 
 def test_it_tells_its_versions(tmp_path: Path) -> None:
     with Live(tmp_path / "log", "--version") as server:
         assert ends(server) == 0
     library = metadata.version("tensorflow")
-    assert server.said() == f"TensorFlow ModelServer: tfsdeploy {__version__}\nTensorFlow Library: {library}\n"
+    assert server.said() == f"TensorFlow ModelServer: 2.20.0+tfsdeploy.{__version__}\nTensorFlow Library: {library}\n"
 
 
 def test_a_method_that_is_not_there_says_so(empty: str, tmp_path: Path) -> None:

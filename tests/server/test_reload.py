@@ -21,7 +21,7 @@ from tfsdeploy.server.reload import Reloader
 class Unit:
     """A core that follows a file, over folders of which one named ``bad`` cannot be loaded."""
 
-    def __init__(self, folder: Path, *, like_tfs: bool) -> None:
+    def __init__(self, folder: Path, *, like_tfs: bool, polls: float = 0.1, scans: float = 0.1) -> None:
         self.folder = folder
         self.file = folder / "models.config"
         self.loads: list[str] = []
@@ -31,8 +31,8 @@ class Unit:
         flags = Flags(
             model_config_file=str(self.file),
             like_tfs=like_tfs,
-            model_config_file_poll_wait_seconds=0.1,  # type: ignore[arg-type]
-            file_system_poll_wait_seconds=0.1,  # type: ignore[arg-type]
+            model_config_file_poll_wait_seconds=polls,  # type: ignore[arg-type]
+            file_system_poll_wait_seconds=scans,  # type: ignore[arg-type]
         )
         self.reloader = Reloader(self.core, flags)
 
@@ -259,3 +259,60 @@ def test_like_the_original_a_new_model_without_a_folder_holds_up_every_later_rel
     first.join(LIMIT_SECONDS)
     second.join(LIMIT_SECONDS)
     assert done == ["first", "second"]
+
+
+def test_a_new_model_that_fails_is_what_the_reload_rpc_answers(own: Unit) -> None:
+    own.publish("m", 1)
+    own.publish("worse", 1, bad=True)
+    own.write(own.entry("m"))
+    own.reloader.start()
+    with pytest.raises(Failed) as raised:
+        own.core.reload((own.entry("m"), own.entry("worse"), own.entry("gone")))
+    assert raised.value.code == "UNKNOWN"
+    assert raised.value.message == (
+        "2 model(s) did not become available: {{{name: worse version: 1} due to error: NOT_FOUND: nothing to load in "
+        f"{own.folder / 'worse' / '1'}}}, {{{{name: gone}} due to error: NOT_FOUND: Could not find base path "
+        f"{own.folder / 'gone'} for servable gone with error No such file or directory}}, }}"
+    )
+    own.becomes("m", {1: "AVAILABLE"})
+    own.publish("gone", 1)
+    own.becomes("gone", {1: "AVAILABLE"})
+
+
+def test_the_reload_rpc_waits_for_new_models_alone(own: Unit) -> None:
+    own.publish("m", 1)
+    own.publish("n", 3)
+    own.write(own.entry("m"))
+    own.reloader.start()
+    own.core.reload((own.entry("m"), own.entry("n")))
+    assert [row.state for row in own.manager.status("n")] == ["AVAILABLE"]
+
+
+def test_a_file_that_nobody_asked_to_read_again_is_read_once(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, like_tfs=False, polls=0, scans=0.1)
+    unit.publish("m", 1)
+    unit.publish("m", 2)
+    unit.write(unit.entry("m", Specific((1,))))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.write(unit.entry("m", Specific((2,))))
+    unit.publish("m", 3)
+    unit.core.reload((unit.entry("m", Latest(2)),))
+    unit.becomes("m", {1: "END", 2: "AVAILABLE", 3: "AVAILABLE"})
+    unit.publish("m", 4)
+    unit.becomes("m", {1: "END", 2: "END", 3: "AVAILABLE", 4: "AVAILABLE"})
+    unit.close()
+
+
+def test_folders_that_nobody_asked_to_scan_again_are_scanned_with_each_configuration(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, like_tfs=False, polls=0, scans=0)
+    unit.publish("m", 1)
+    unit.publish("n", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.publish("m", 2)
+    unit.core.reload((unit.entry("m"), unit.entry("n")))
+    unit.becomes("n", {1: "AVAILABLE"})
+    unit.becomes("m", {1: "END", 2: "AVAILABLE"})
+    unit.close()

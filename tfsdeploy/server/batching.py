@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.flags import say
+from tfsdeploy.server import text_file
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call
@@ -85,17 +84,9 @@ def read(file: str) -> Parameters:
     """
     if not file:
         return Parameters()
-    from google.protobuf import text_format
-
     from tfsdeploy.protocol.wire_pb2 import BatchingParameters
 
-    try:
-        message = text_format.Parse(Path(file).read_text(), BatchingParameters())
-    except OSError as error:
-        raise Failed("NOT_FOUND", f"{file}; {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        say(f"Error parsing text-format tensorflow.serving.BatchingParameters: {error}")
-        raise Failed("INVALID_ARGUMENT", f"Invalid protobuf file: '{file}'") from error
+    message: Any = text_file.parse(file, BatchingParameters())
     wrapped = [
         name for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads",
                           "thread_pool_name", "max_execution_batch_size") if message.HasField(name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server import text_file
 from tfsdeploy.server.flags import Flags, say
 
 TENSORFLOW = 1  # ModelType
@@ -27,19 +27,9 @@ def read(file: str, *, first: bool = False) -> tuple[ModelConfig, ...]:
         Failed: it cannot be read or parsed, or is not valid.
     """
     # The generated module of the configuration alone: it does not import TensorFlow.
-    from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
-    try:
-        text = Path(file).read_text()
-        message = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    except OSError as error:
-        raise Failed("NOT_FOUND", f"{file}; {error.strerror}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        say(f"Error parsing text-format tensorflow.serving.ModelServerConfig: {error}")
-        raise Failed("INVALID_ARGUMENT", f"Invalid protobuf file: '{file}'") from error
-    if not text:
-        raise Failed("INVALID_ARGUMENT", f"{file}; Invalid argument")  # the original maps the file into memory
+    message = text_file.parse(file, model_server_config_pb2.ModelServerConfig())
     if message.WhichOneof("config") != "model_config_list":
         if not first:
             raise Failed(
@@ -128,6 +118,8 @@ def _model(entry: Any) -> ModelConfig:
         raise _wrong(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
     if entry.model_platform not in ("", "tensorflow"):
         raise _wrong(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
+    if entry.HasField("logging_config"):
+        raise _wrong("No request-logger-creator provided.")
     return ModelConfig(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))
 
 

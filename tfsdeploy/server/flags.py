@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-# What the original has and this server takes without doing anything (model_servers/main.cc).
-ACCEPTED: Final = frozenset(
-    {
-        "enable_profiler", "flush_filesystem_caches",
-        "mixed_precision", "num_tflite_interpreters_per_pool",
-        "num_tflite_pools", "per_process_gpu_memory_fraction", "platform_config_file", "prefer_tflite_model",
-        "remove_unused_fields_from_bundle_metagraph",
-        "skip_initialize_tpu", "tensorflow_session_config_file", "thread_pool_factory_config_file",
-        "use_alts_credentials", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "num_unload_threads",
-    }
-)  # fmt: skip
+from tfsdeploy.server.flag_table import ORIGINAL, Flag
 
-# Nothing to say about these: what they ask for is how this server works anyway, or it makes no difference here.
-QUIET: Final = frozenset({"flush_filesystem_caches", "num_unload_threads"})
+# What the original has and this server takes without doing it, and what it does instead.
+ACCEPTED: Final[Mapping[str, str]] = {
+    "enable_profiler": "TensorFlow's profiler is not served on the gRPC port here",
+    "flush_filesystem_caches": "",
+    "num_tflite_pools": "",
+    "num_tflite_interpreters_per_pool": "",
+    "prefer_tflite_model": "models are loaded from saved_model.pb",
+    "remove_unused_fields_from_bundle_metagraph": "",
+    "skip_initialize_tpu": "TPUs are not used here",
+    "thread_pool_factory_config_file": "threads are given by the parallelism flags alone",
+    "xla_cpu_compilation_enabled": "functions that ask for XLA are compiled, others are not",
+    "xla_gpu_compilation_enabled": "functions that ask for XLA are compiled, others are not",
+}
 
+OWN: Final = (
+    Flag("address", "string", "0.0.0.0", "bind only this address"),
+    Flag("drain_seconds", "int32", "10", "how long requests in flight may take after SIGTERM"),
+    Flag("readyz", "bool", "false", "answer /readyz on the REST port: 200 when every configured version is AVAILABLE"),
+    Flag("metrics_by_version", "bool", "false", "label the monitoring page's series with the version, too"),
+    Flag("like_tfs", "bool", "false", "behave like the original at its most awkward, for tests"),
+)
+"""This server's own flags."""
 
 OWN_SPELLINGS: Final = frozenset({"like-tfs", "drain-seconds"})
+
+FLAGS: Final[Mapping[str, Flag]] = {flag.name: flag for flag in (*ORIGINAL, *OWN)}
+
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\Z", re.ASCII)
+_FLOAT: Final = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -41,11 +56,19 @@ class Flags:
         model_name: single-model mode.
         model_base_path: single-model mode.
         model_config_file: text ModelServerConfig.
-        model_config_file_poll_wait_seconds: how often ``--like-tfs`` reads it again; 0: never.
-        file_system_poll_wait_seconds: how often ``--like-tfs`` scans the folders; 0: once; below 0: never.
-        num_load_threads: 0: one thread for all loads and unloads (``--like-tfs``).
+        model_config_file_poll_wait_seconds: 0: it is read once; above it is read again when it has changed, by
+            ``--like-tfs`` so often.
+        file_system_poll_wait_seconds: 1: the folders are looked at every moment; above so often; 0: only with each
+            configuration; below 0: never.
+        num_load_threads: loads at once, of different models; 0: one thread for all loads and unloads (``--like-tfs``).
+        num_unload_threads: unloads at once; the same.
         max_num_load_retries: after the first failure.
         load_retry_interval_micros: between two attempts.
+        tensorflow_session_config_file: text ConfigProto for the sessions; the flags count above it.
+        platform_config_file: text PlatformConfigMap; it is read, and nothing is made of it.
+        per_process_gpu_memory_fraction: of a GPU's memory; 0: as TensorFlow does.
+        mixed_precision: ``bfloat16`` or nothing.
+        use_alts_credentials: refused; there are none here.
         tensorflow_session_parallelism: threads of a session, both kinds; 0: as many as cores.
         tensorflow_intra_op_parallelism: threads inside an operation.
         tensorflow_inter_op_parallelism: threads between operations.
@@ -86,6 +109,12 @@ class Flags:
     num_load_threads: int = 0
     max_num_load_retries: int = 5
     load_retry_interval_micros: int = 60_000_000
+    num_unload_threads: int = 0
+    tensorflow_session_config_file: str = ""
+    platform_config_file: str = ""
+    per_process_gpu_memory_fraction: float = 0.0
+    mixed_precision: str = ""
+    use_alts_credentials: bool = False
     tensorflow_session_parallelism: int = 0
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
@@ -122,33 +151,60 @@ class Flags:
 
 
 class Unusable(Exception):
-    """A value that the flag cannot take; the original prints usage and ends with 255."""
+    """A value that the flag cannot take, or ``--help``: the original prints its usage and ends with 255."""
 
 
-def parse(arguments: Sequence[str]) -> Flags:
+def parse(arguments: Sequence[str]) -> tuple[Flags, tuple[str, ...]]:
     """Read the arguments by the original's rules (core/util/command_line_flags.cc).
 
     Only ``--name=value`` (bools also ``--name``); the last one wins; what is no flag is told, and the start goes on.
+    What follows ``--`` is no flag.
+
+    Returns:
+        The flags, and the arguments that are none.
 
     Raises:
-        Unusable: a value of the wrong type.
+        Unusable: a value of the wrong kind, or ``--help`` as the first argument that is no flag.
     """
     flags = Flags()
-    types: dict[str, type] = {field.name: type(getattr(flags, field.name)) for field in fields(Flags)}
-    for argument in arguments:
-        name, equals, value = argument.removeprefix("--").partition("=")
-        name = name.replace("-", "_") if name in OWN_SPELLINGS else name
-        kind = types.get(name) if argument.startswith("--") else None
-        if kind is bool:
-            setattr(flags, name, _bool(name, value) if equals else True)
-        elif kind is not None and equals:
-            setattr(flags, name, value if kind is str else _int(name, value))
-        elif kind is None and argument.startswith("--") and name in ACCEPTED:
-            if name not in QUIET:
-                say(f"accepted, does nothing here: {argument}")
-        else:
-            say(f"unknown argument: {argument}")
-    return flags
+    unknown: list[str] = []
+    wrong = []
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            unknown += arguments[at:]
+            break
+        try:
+            if not _take(flags, argument):
+                unknown.append(argument)
+        except Unusable as unusable:
+            wrong.append(str(unusable))
+    if wrong or unknown[:1] == ["--help"]:
+        raise Unusable("\n".join(wrong))
+    return flags, tuple(unknown)
+
+
+def _take(flags: Flags, argument: str) -> bool:
+    """Whether an argument is a flag; if so, it is set."""
+    name, equals, value = argument.removeprefix("--").partition("=")
+    name = name.replace("-", "_") if name in OWN_SPELLINGS else name
+    known = FLAGS.get(name)
+    if not argument.startswith("--"):
+        return False
+    if known is None:
+        # A longer name is read as the flag that it begins with, if that is a bool: it has a value of the wrong kind.
+        shorter = next((f for f in FLAGS.values() if f.kind == "bool" and name.startswith(f.name)), None)
+        if shorter is not None:
+            raise _unusable(argument[2 + len(shorter.name) :], shorter.name)
+        return False
+    if known.kind != "bool" and not equals:
+        return False
+    read = _value(known, f"={value}" if known.kind == "bool" and equals else value)
+    if name in ACCEPTED:
+        if ACCEPTED[name]:
+            say(f"{argument}: {ACCEPTED[name]}")
+    else:
+        setattr(flags, name, read)
+    return True
 
 
 def say(line: str) -> None:
@@ -156,14 +212,21 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _bool(name: str, value: str) -> bool:
-    if value not in ("true", "false"):
-        raise Unusable(f"Couldn't interpret value {value} for flag {name}.")
-    return value == "true"
+def _value(flag: Flag, text: str) -> bool | int | float | str:
+    """A value as sscanf reads it: blanks before it are fine, whatever comes after it is not."""
+    if flag.kind == "bool":
+        if text not in ("", "=true", "=false"):
+            raise _unusable(text, flag.name)
+        return text != "=false"
+    if flag.kind == "string":
+        return text
+    if (_FLOAT if flag.kind == "float" else _INTEGER).match(text) is None:
+        raise _unusable(text, flag.name)
+    if flag.kind == "float":
+        return float(text)
+    number = min(max(int(text), -(2**63)), 2**63 - 1)
+    return number if flag.kind == "int64" else (number + 2**31) % 2**32 - 2**31
 
 
-def _int(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise Unusable(f"Couldn't interpret value {value} for flag {name}.") from None
+def _unusable(text: str, name: str) -> Unusable:
+    return Unusable(f"Couldn't interpret value {text} for flag {name}.")

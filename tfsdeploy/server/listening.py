@@ -104,9 +104,9 @@ async def grpc(flags: Flags, core: Core, metrics: Metrics) -> Port:
                 await loop.create_unix_server(front.connect, flags.grpc_socket_path, ssl=tls, backlog=BACKLOG)
             )
             say(f"Running gRPC ModelServer at UNIX socket {flags.grpc_socket_path} ...")
-    except OSError as error:
-        words = f"Failed to BuildAndStart gRPC server: {where} cannot be bound: {error.strerror}"
-        raise Failed("INVALID_ARGUMENT", words) from error
+    except (OSError, OverflowError) as error:
+        say(f"{where} cannot be bound: {getattr(error, 'strerror', None) or error}")
+        raise Failed("INVALID_ARGUMENT", "Failed to BuildAndStart gRPC server") from error
     return Port(servers, front, workers)
 
 
@@ -121,9 +121,10 @@ async def rest(flags: Flags, answers: Rest) -> Port:
     front = rest_front.Front(answers, workers)
     try:
         server = await loop.create_server(front.connect, flags.address, flags.rest_api_port, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise Failed(
-            "UNAVAILABLE", f"Failed to start HTTP Server at {flags.address}:{flags.rest_api_port}: {error.strerror}"
+            "UNAVAILABLE", f"Failed to start HTTP Server at {flags.address}:{flags.rest_api_port}: {reason}"
         ) from error
     say(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...")
     return Port([server], front, workers)

@@ -16,10 +16,10 @@ import uvloop
 
 from tfsdeploy import __version__
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server import batching, listening
+from tfsdeploy.server import batching, flag_table, listening, text_file
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.core import Core
-from tfsdeploy.server.flags import Flags, Unusable, parse, say
+from tfsdeploy.server.flags import OWN, Flags, Unusable, parse, say
 from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
@@ -33,15 +33,12 @@ FAILED = 255  # exit(-1)
 
 OWN_LOAD_THREADS = 4
 
-USAGE = """usage: tfsdeploy-model-server --port=8500 --rest_api_port=8501 --model_config_file=models.config
-The flags are those of tensorflow_model_server, only as --name=value, and:
-  --address=127.0.0.1   bind only this address (default: every IPv4 address, as the original)
-  --like-tfs            behave like the original at its most awkward, for tests
-  --readyz              answer /readyz on the REST port: 200 when every configured version is AVAILABLE
-  --metrics_by_version  label the monitoring page's series with the version, too
-  --drain_seconds=10    how long requests in flight may take after SIGTERM
-example: tfsdeploy-model-server --model_name=half --model_base_path=/srv/models/half --rest_api_port=8501
-"""
+PROGRAM = "tfsdeploy-model-server"
+
+LIKE = "2.20.0"
+"""The release of the original that this server behaves like."""
+
+EXAMPLE = f"example: {PROGRAM} --model_name=half --model_base_path=/srv/models/half --rest_api_port=8501\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,17 +52,20 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "--help" in words:
-        print(USAGE, end="")
-        return FAILED
+    usage = flag_table.usage(PROGRAM, OWN) + EXAMPLE
     try:
-        flags = parse(words)
+        flags, unknown = parse(words)
         if flags.version:
             return _version()
+        if unknown:
+            # Like the original it tells the first, and starts all the same.
+            print(f"unknown argument: {unknown[0]}\n{usage}", end="", flush=True)
         _check(flags)
         return Server(flags).run()
     except Unusable as error:
-        print(f"{error}\n{USAGE}", end="")
+        if str(error):
+            say(str(error))
+        print(usage, end="")
     except Failed as error:
         print(f"Failed to start server. Error: {error.code}: {error.message}", flush=True)
     return FAILED
@@ -77,7 +77,7 @@ def _version() -> int:
         library = metadata.version("tensorflow")
     except metadata.PackageNotFoundError:
         library = "not installed"
-    print(f"TensorFlow ModelServer: tfsdeploy {__version__}\nTensorFlow Library: {library}")
+    print(f"TensorFlow ModelServer: {LIKE}+tfsdeploy.{__version__}\nTensorFlow Library: {library}")
     return 0
 
 
@@ -92,6 +92,18 @@ def _check(flags: Flags) -> None:
             "INVALID_ARGUMENT",
             "Both server_options.model_base_path and server_options.model_config_file are empty!",
         )
+    if flags.use_alts_credentials:
+        raise Failed("INVALID_ARGUMENT", "There are no ALTS credentials here; for TLS give ssl_config_file instead.")
+    if flags.platform_config_file:
+        from tensorflow_serving.config import platform_config_pb2
+
+        text_file.parse(flags.platform_config_file, platform_config_pb2.PlatformConfigMap())
+        say(f"{flags.platform_config_file} is well formed; models are loaded as the other flags say")
+    if flags.tensorflow_session_config_file:
+        import_tensorflow()
+        from tfsdeploy.server import session_config
+
+        session_config.of(flags)
     if flags.batching_parameters_file and not flags.enable_batching:
         raise Failed(
             "INVALID_ARGUMENT",
@@ -182,16 +194,14 @@ class Server:
 
     def _load(self, path: str) -> SavedModel:
         import_tensorflow()
-        from tfsdeploy.server.servable import SavedModel
+        from tfsdeploy.server import session_config
+        from tfsdeploy.server.servable import TAGS, SavedModel
 
         flags = self._flags
-        parallelism = flags.tensorflow_session_parallelism
-        model = SavedModel(
-            path,
-            tags=flags.saved_model_tags.split(","),
-            intra=flags.tensorflow_intra_op_parallelism or parallelism,
-            inter=flags.tensorflow_inter_op_parallelism or parallelism,
-        )
+        # Not a folder, or gone again: that is said before anything is tried.
+        os.scandir(path).close()
+        tags = flags.saved_model_tags.split(",") if flags.saved_model_tags else TAGS
+        model = SavedModel(path, tags=tags, config=session_config.of(flags))
         model.prepare(flags.rest_api_timeout_in_ms)
         try:
             if flags.enable_model_warmup:

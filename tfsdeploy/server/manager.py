@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server import text_file
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.policy import Action, Snapshot, State, next_action, postponed
 
@@ -59,7 +60,7 @@ class Manager(Generic[Servable]):
     """Loads and unloads in the background while requests go on.
 
     Args:
-        load: makes a servable of a version's path; raises `Failed`.
+        load: makes a servable of a version's path; raises `Failed`, or OSError for a path that is no folder.
         threads: how many loads and unloads run at once; of one model always one at a time.
         retries: attempts after the first.
         retry_seconds: between two attempts; the thread sleeps meanwhile, as the original's does.
@@ -238,6 +239,12 @@ class Manager(Generic[Servable]):
             except Failed as failed:
                 say(f"Loading servable: {name} failed: {failed.code}: {failed.message}")
                 error = failed
+            except OSError as away:
+                told = text_file.failed(version.path, away)
+                error = Failed(
+                    told.code, f"Error while attempting to reserve resources to load servable {name}: {told.message}"
+                )
+                break
         with self._changed:
             version.error = error
             version.state = State.END if error else State.AVAILABLE

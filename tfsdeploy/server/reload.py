@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from tfsdeploy.protocol.model_config import ModelConfig, Specific
 from tfsdeploy.protocol.rest import StatusRow
@@ -18,7 +20,7 @@ LOOK_SECONDS = 0.025
 """How often the configuration file is looked at: a stat. The original reads it anew at its polls only."""
 
 SCAN_SECONDS = 0.25
-"""How often the folders are looked at."""
+"""How often the folders are looked at, unless ``--file_system_poll_wait_seconds`` asks for less."""
 
 
 class Reloader:
@@ -37,7 +39,8 @@ class Reloader:
         self._scanning = threading.Lock()
         self._stopping = threading.Event()
         self._told: dict[str, str] = {}
-        core.reload = self.apply
+        self._seen: tuple[int, int, int] | None = None
+        core.reload = self._answer
 
     def start(self) -> None:
         """Read the configuration for the first time, and keep to it from then on.
@@ -48,6 +51,7 @@ class Reloader:
             Failed: the configuration is wrong; like the original also when a version failed to load.
         """
         flags = self._flags
+        self._seen = _identity(flags.model_config_file)
         models = config.read(flags.model_config_file, first=True) if flags.model_config_file else config.single(flags)
         if flags.like_tfs:
             self._background(self._scan_for_ever)
@@ -56,17 +60,50 @@ class Reloader:
                 self._background(self._poll_config)
         else:
             self.apply(models)
-            self._background(self._watch)
+            if self._scan_seconds or self._looks:
+                self._background(self._watch)
+
+    @property
+    def _scan_seconds(self) -> float:
+        """Between two looks at the folders; 0: only one, with each configuration."""
+        interval = self._flags.file_system_poll_wait_seconds
+        return SCAN_SECONDS if interval == 1 else max(0, interval)
+
+    @property
+    def _looks(self) -> bool:
+        """Whether the configuration file is looked at again."""
+        return bool(self._flags.model_config_file) and self._flags.model_config_file_poll_wait_seconds > 0
 
     def stop(self) -> None:
         """End the threads that look."""
         self._stopping.set()
 
-    def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False) -> None:
+    def _answer(self, models: tuple[ModelConfig, ...]) -> None:
+        """What HandleReloadConfigRequest does: apply, and wait for model names that are new.
+
+        The original waits for a folder without versions, too, for ever, and holds every other reload meanwhile.
+
+        Raises:
+            Failed: as `apply`; or a new model has no version, or none that could be loaded.
+        """
+        new = self.apply(models)
+        if self._flags.like_tfs:
+            return
+        manager = self._core.manager
+        self._wait_for(
+            {name for name in new if manager.aspired(name)},
+            "model",
+            {name: self._told.get(name, "") for name in new if not manager.aspired(name)},
+        )
+
+    def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False) -> set[str]:
         """Make a configuration the one in force.
 
         Labels come first and refuse it as a whole. Like the original it then waits for model names that are new, and
         holds every other reload meanwhile; otherwise it returns at once.
+
+        Returns:
+            The model names that are new.
 
         Raises:
             Failed: the labels are refused, or a new model failed to load; what was applied stays.
@@ -87,10 +124,11 @@ class Reloader:
             self._models = models
             self._core.unready = self._unready
             manager.aspire({name: {} for name in manager.models() - {model.name for model in models}})
-            if not self._flags.like_tfs:
+            if self._flags.like_tfs:
+                self._wait_for(new, "servable" if first else "model")
+            elif self._flags.file_system_poll_wait_seconds >= 0:
                 self._scan()
-                return
-            self._wait_for(new, "servable" if first else "model")
+            return new
 
     def _unready(self) -> list[str]:
         """What of the configuration is not AVAILABLE: a line for each version, or for a model without any."""
@@ -101,7 +139,8 @@ class Reloader:
             for line in unready(model, manager.aspired(model.name), manager.status(model.name))
         ]
 
-    def _wait_for(self, names: set[str], noun: str) -> None:
+    def _wait_for(self, names: set[str], noun: str, missing: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Wait until each model has a version that is AVAILABLE or has failed; tell those, and what has none."""
         manager = self._core.manager
 
         def settled() -> bool:
@@ -113,7 +152,7 @@ class Reloader:
             f"{{{{name: {name} version: {row.version}}} due to error: {row.code}: {row.message}}}, "
             for name in sorted(names)
             for row in _failed(manager.status(name))
-        ]
+        ] + [f"{{{{name: {name}}} due to error: NOT_FOUND: {missing[name]}}}, " for name in sorted(missing)]
         if failed:
             raise Failed("UNKNOWN", f"{len(failed)} {noun}(s) did not become available: {{{''.join(failed)}}}")
 
@@ -159,19 +198,19 @@ class Reloader:
     def _watch(self) -> None:
         """The configuration file by its stat, the folders every moment."""
         file = self._flags.model_config_file
-        # Nothing is taken for seen: the file may have been replaced since the start read it.
-        seen: tuple[int, int, int] | None = None
-        turns, applied = 0, True
+        # As it was before the start read it: it may have been replaced since.
+        seen = self._seen
+        applied = True
+        scanned = tried = time.monotonic()
         while not self._stopping.wait(LOOK_SECONDS):
-            turns += 1
-            found = _identity(file)
-            due = turns * LOOK_SECONDS >= SCAN_SECONDS
-            if found is not None and (found != seen or (due and not applied)):
+            now = time.monotonic()
+            found = _identity(file) if self._looks else None
+            if found is not None and (found != seen or (not applied and now - tried >= SCAN_SECONDS)):
                 # One that was refused is tried again: its labels may wait for versions that come by themselves.
-                seen, turns = found, 0
+                seen, scanned, tried = found, now, now
                 applied = self._reread()
-            elif due:
-                turns = 0
+            elif self._scan_seconds and now - scanned >= self._scan_seconds:
+                scanned = now
                 self._scan()
 
     def _poll_config(self) -> None:

@@ -13,17 +13,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from tfsdeploy.protocol.status import Failed, code_of
+from tfsdeploy.server import saved_model_loader
 from tfsdeploy.server.batch_threads import Line, Threads
 from tfsdeploy.server.batching import Parameters
 from tfsdeploy.server.pace import Pace, bounded, thread_seconds
 
 TAGS = ("serve",)
-NO_GRAPH = (
-    "Could not find meta graph def matching supplied tags: {{ {} }}. To inspect available tag-sets in the SavedModel, "
-    "please use the SavedModel CLI: `saved_model_cli`"
-)
-"""The words of TensorFlow's own loader (cc/saved_model/reader.cc); Python's are others."""
-
 DEFAULT_SIGNATURE = "serving_default"
 
 Array = np.ndarray[Any, Any]
@@ -73,33 +68,14 @@ class SavedModel:
     Args:
         path: the version's folder.
         tags: those of the graph to load, all of them.
-        intra: threads inside an operation; 0: as many as cores.
-        inter: threads between operations; 0: as many as cores.
+        config: a ConfigProto for its session; None: TensorFlow's own choices.
 
     Raises:
         Failed: it cannot be loaded, in TensorFlow's words.
     """
 
-    def __init__(self, path: str, *, tags: Sequence[str] = TAGS, intra: int = 0, inter: int = 0) -> None:
-        config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=intra,
-            inter_op_parallelism_threads=inter,
-            # Threads of its own: while one version loads, the others' requests must not wait for it.
-            use_per_session_threads=True,
-        )
-        graph = tf.Graph()
-        self._session: Any = tf.compat.v1.Session(graph=graph, config=config)
-        try:
-            with graph.as_default():
-                meta = tf.compat.v1.saved_model.loader.load(self._session, list(tags), path)
-        except tf.errors.OpError as error:
-            self._session.close()
-            raise Failed(code_of(error.error_code), error.message) from error
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            self._session.close()
-            if str(error).startswith("MetaGraphDef associated with tags"):
-                raise Failed("NOT_FOUND", NO_GRAPH.format(" ".join(tags))) from error
-            raise Failed("NOT_FOUND" if isinstance(error, OSError) else "INTERNAL", str(error)) from error
+    def __init__(self, path: str, *, tags: Sequence[str] = TAGS, config: Any = None) -> None:
+        self._session, meta = saved_model_loader.load(path, tags, config)
         self.signatures: Mapping[str, Any] = dict(meta.signature_def)
         self._bounded = bounded(meta.graph_def)
         self._calls: dict[tuple[str, int], Call] = {}
