@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,8 +58,8 @@ def test_a_server_that_hangs_is_started_anew(fleet: ClusterFleet) -> None:
 
 
 def test_api_server_is_away_during_a_promote(fleet: ClusterFleet) -> None:
-    """The promote waits for it and goes on; who asks for answers does not notice."""
-    cluster = fleet.namespace.cluster
+    """The promote waits for it and goes on, and so does who reads logs; who asks for answers does not notice."""
+    cluster, logs = fleet.namespace.cluster, fleet.start("logs", "--follow", "--tail", "0")
     fleet.push(M, 4, partial(write_slow, load_seconds=5.0))
     with fleet.stream({M: {1}}) as requests:
         requests.now({M: {1, 0}})
@@ -77,6 +78,9 @@ def test_api_server_is_away_during_a_promote(fleet: ClusterFleet) -> None:
         fleet.run("rollback", M)
         requests.now({M: {1}})
     requests.check()
+    logs.send_signal(signal.SIGINT)
+    said, _ = logs.communicate(timeout=30)
+    assert "m: {4: 100} -> {1: 100}" in said
 
 
 def test_version_fails_on_one_replica_only(fleet: ClusterFleet) -> None:

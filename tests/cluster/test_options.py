@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from tests.cluster.live import ClusterFleet, M
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 PEM = Path(__file__).parents[1] / "cases" / "server" / "tls"
+
+
+RENEWED = {"tls.crt": "crt", "tls.key": "key"}
+"""Key of the Secret -> ending of a file in `PEM`."""
 
 
 def asked(fleet: ClusterFleet, url: str, *words: str) -> str:
@@ -47,6 +53,7 @@ def test_an_autoscaler_takes_the_replicas_as_they_are_and_gives_them_back(fleet:
 
 
 def test_tls_outside_and_commands_inside(fleet: ClusterFleet) -> None:
+    """Clients see the certificate, and a renewed one without a restart; commands come in without it."""
     secret = (f"--cert={PEM / 'server.crt'}", f"--key={PEM / 'server.key'}")
     fleet.namespace.kubectl("create", "secret", "tls", "shop-certificate", *secret)
     fleet.spec["serving"]["replicas"] = fleet.spec["gateway"]["replicas"] = 1
@@ -62,3 +69,13 @@ def test_tls_outside_and_commands_inside(fleet: ClusterFleet) -> None:
         assert answered.get("predictions") or answered["outputs"]
     assert fleet.run("promote", M, "2", "--probe", "20", "-o", "json").document["probe"]["failed"] == 0
     assert "TLS" in fleet.run("bench", M, "--duration", "1s", code=1).err
+    before = fleet.pods("gateway")
+    renewed = {key: base64.b64encode((PEM / f"client.{end}").read_bytes()).decode() for key, end in RENEWED.items()}
+    fleet.namespace.kubectl("patch", "secret", "shop-certificate", "-p", json.dumps({"data": renewed}))
+    (_, *lines, _) = (PEM / "client.crt").read_text().splitlines()
+    shown = (*trusted, "--write-out", "%{certs}")
+    fleet.namespace.wait(
+        "the renewed certificate", lambda: all(line in asked(fleet, "https://localhost:8501", *shown) for line in lines)
+    )
+    assert fleet.pods("gateway") == before
+    assert f"https://shop-gateway.{fleet.namespace.name}:8501" in fleet.run("status").out

@@ -111,16 +111,41 @@ def test_drained_node(fleet: ClusterFleet) -> None:
 
 
 def test_foreign_objects_are_not_taken_over(fleet: ClusterFleet) -> None:
-    """What somebody else has made under one of our names stays as it is."""
+    """What somebody else has made under one of our names stays as it is; so does what only looks like ours."""
+    labels = {f"app.kubernetes.io/{key}": word for key, word in (("instance", "shop"), ("component", "gateway"))}
     fleet.namespace.apply(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "other-serving"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop-notes", "labels": labels}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"tfsdeploy/fleet": "shop-2"}}},
     )
+    fleet.up()
+    assert {"shop-notes", "a"} <= {item["metadata"]["name"] for item in fleet.namespace.get("configmaps")}
     other = ClusterFleet(fleet.folder / "other", fleet.namespace)
     other.folder.mkdir()
     other.spec |= {"name": "other", "models": {M: {}}}
     refused = other.run("up", "-o", "json", code=1).document["error"]["message"]
     assert "serviceaccount/other-serving" in refused
     assert other.namespace.get("deployments", "-l", "tfsdeploy/fleet=other") == []
+
+
+def test_argo_cd_s_signature_is_no_difference(fleet: ClusterFleet) -> None:
+    """It writes its application's name over a label; what `up` would change is told all the same, and nothing else."""
+    deployments = [f"shop-{component}" for component in ("serving", "gateway")]
+
+    def sign(application: str) -> None:
+        for name in deployments:
+            metadata = {"name": name, "labels": {"app.kubernetes.io/instance": application}}
+            signed = json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
+            words = ("apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller", "-f", "-")
+            fleet.namespace.cluster.kubectl("-n", fleet.namespace.name, *words, text=signed)
+
+    sign("shop-in-production")
+    assert fleet.run("diff").out.startswith("fleet shop is as")
+    assert fleet.run("status", "-o", "json").document["healthy"]
+    told = fleet.run("up", "-o", "json", code=1).document["error"]["message"]
+    assert 'conflict with "argocd-controller": .metadata.labels.app.kubernetes.io/instance' in told
+    sign("shop")
+    fleet.up()
 
 
 def test_two_operators_change_the_shape(fleet: ClusterFleet) -> None:
@@ -161,7 +186,9 @@ def test_bench_runs_beside_the_gateways(fleet: ClusterFleet) -> None:
     document = fleet.run("bench", M, "--rate", "50", "--duration", "3s", "-o", "json").document
     assert (document["asked"], document["sent"], document["failed"]) == (150, 150, 0)
     assert document["p50_ms"] > 0
-    assert "20 of 20" in fleet.run("bench", M, "--rate", "20", "--duration", "1s").out
+    shown = fleet.run("bench", M, "--rate", "20", "--duration", "1s").out
+    assert "20 of 20" in shown
+    assert "█" in shown
     assert jobs() == []
     long = fleet.start("bench", M, "--rate", "20", "--duration", "10m")
     fleet.namespace.wait("its job", jobs)

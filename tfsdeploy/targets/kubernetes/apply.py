@@ -11,6 +11,7 @@ from tfsdeploy.report import Report
 from tfsdeploy.targets.kubernetes.kinds import EVENT, KINDS, POD, kind_named, kind_of, words
 from tfsdeploy.targets.kubernetes.objects import (
     FIELD_MANAGER,
+    INSTANCE,
     MANAGED_BY,
     Manifest,
     Objects,
@@ -138,12 +139,20 @@ def wait_for(objects: Objects, deployments: Sequence[str], report: Report, timeo
 
 
 def _signed_alike(manifest: Manifest, there: Manifest) -> Manifest:
-    """The manifest with Helm's signature where Helm has made the object: it puts its own over ours."""
-    if helm_release(there) is None:
-        return manifest
-    metadata = manifest["metadata"]
-    labels = {**metadata["labels"], MANAGED_BY: there["metadata"]["labels"][MANAGED_BY]}
+    """The manifest with the signature of the tool that has made the object: Helm and Argo CD put theirs over ours."""
+    signed = [*([MANAGED_BY] if helm_release(there) is not None else []), *([INSTANCE] if _is_argo_s(there) else [])]
+    metadata, kept = manifest["metadata"], there["metadata"]["labels"]
+    labels = {**metadata["labels"], **{label: kept[label] for label in signed if label in kept}}
     return {**manifest, "metadata": {**metadata, "labels": labels}}
+
+
+def _is_argo_s(there: Manifest) -> bool:
+    """Whether Argo CD has written its application's name on an object (argo-cd.readthedocs.io, "Resource Tracking")."""
+    return any(
+        entry["manager"].startswith("argocd")
+        and f"f:{INSTANCE}" in entry["fieldsV1"].get("f:metadata", {}).get("f:labels", {})
+        for entry in there["metadata"].get("managedFields", ())
+    )
 
 
 def _look(objects: Objects, deployments: Sequence[str]) -> tuple[tuple[str, ...], list[Manifest]]:

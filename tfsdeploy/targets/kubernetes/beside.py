@@ -10,7 +10,7 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.report import Report
 from tfsdeploy.targets.base import Ran
 from tfsdeploy.targets.kubernetes.apply import HOPELESS_SECONDS
-from tfsdeploy.targets.kubernetes.kinds import EVENT, POD, kind_named
+from tfsdeploy.targets.kubernetes.kinds import EVENT, INVENTORY_LABEL, POD, kind_named
 from tfsdeploy.targets.kubernetes.objects import Manifest, Objects
 from tfsdeploy.targets.kubernetes.waiting import is_hopeless, pod_reasons
 
@@ -48,9 +48,11 @@ def job_like(gateway: Mapping[str, Any], args: Sequence[str], seconds: float) ->
     """The Job. Pure; see `run`."""
     pod = gateway["spec"]["template"]["spec"]
     agent = next(row for row in (*pod.get("initContainers", ()), *pod["containers"]) if row["name"] == "agent")
+    # Not by the label `instance`: Argo CD may put its application's name there.
+    fleet = gateway["metadata"]["labels"][INVENTORY_LABEL]
     labels = {
         "app.kubernetes.io/name": "tfsdeploy",
-        "app.kubernetes.io/instance": gateway["metadata"]["labels"]["app.kubernetes.io/instance"],
+        "app.kubernetes.io/instance": fleet,
         "app.kubernetes.io/component": "bench",
         "app.kubernetes.io/managed-by": "tfsdeploy",
     }
@@ -59,7 +61,7 @@ def job_like(gateway: Mapping[str, Any], args: Sequence[str], seconds: float) ->
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"generateName": f"{labels['app.kubernetes.io/instance']}-bench-", "labels": labels},
+        "metadata": {"generateName": f"{fleet}-bench-", "labels": labels},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": round(START_SECONDS + seconds),

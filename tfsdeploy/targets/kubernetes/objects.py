@@ -19,7 +19,7 @@ and no other has falls back to its default (kubernetes.io, "Server-Side Apply", 
 
 Manifest = dict[str, Any]
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY, INSTANCE = "app.kubernetes.io/managed-by", "app.kubernetes.io/instance"
 
 _HELM_NAME = "meta.helm.sh/release-name"
 _HELM_NAMESPACE = "meta.helm.sh/release-namespace"
@@ -174,21 +174,33 @@ class Objects:
         """The last lines of a container's log; empty if it has none."""
         query = {"container": container, "tailLines": str(tail), **({"previous": "true"} if previous else {})}
         try:
-            return self.connection.ask("GET", f"{self._path(POD, pod)}/log", query=query).text
+            # The answer does not say that it is UTF-8, and would be taken for Latin 1.
+            answer = self.connection.ask("GET", f"{self._path(POD, pod)}/log", query=query)
+            return answer.content.decode(errors="replace")
         except (NotThere, TfsdeployError):
             return ""
 
-    def follow_log(self, pod: str, container: str, *, tail: int) -> Iterator[str]:
-        """The last lines of a container's log, and each new one until it ends.
+    def follow_log(self, pod: str, container: str, *, tail: int, after: str = "") -> Iterator[tuple[str, str]]:
+        """The last lines of a container's log, and each new one until it ends: its time (RFC 3339), and its text.
+
+        Args:
+            pod: its name.
+            container: its name.
+            tail: how many older lines.
+            after: the time of the last line that is known already; then ``tail`` does not count.
 
         Raises:
             NotThere: no such pod.
             OSError: the connection broke.
         """
-        query = {"container": container, "tailLines": str(tail), "follow": "true"}
+        begin = {"sinceTime": after} if after else {"tailLines": str(tail)}
+        query = {"container": container, "follow": "true", "timestamps": "true", **begin}
         with self.connection.ask("GET", f"{self._path(POD, pod)}/log", query=query, stream=True) as answer:
             for line in answer.iter_lines():
-                yield line.decode(errors="replace")
+                at, _, text = line.decode(errors="replace").partition(" ")
+                # The time that is asked for counts in whole seconds.
+                if at > after:
+                    yield at, text
 
     def _path(self, kind: Kind, name: str = "") -> str:
         place = f"namespaces/{self.connection.namespace}/" if kind.namespaced else ""

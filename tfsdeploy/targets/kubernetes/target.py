@@ -277,7 +277,9 @@ class KubernetesTarget:
         told: list[str] = []
         while left := [pod["metadata"]["name"] for pod in self._objects.owned(POD, self.fleet)]:
             if time.monotonic() > until:
-                raise TfsdeployError(f"still there: {', '.join(left)}", hint="`tfsdeploy down` again waits for them")
+                force = f"kubectl delete pod -n {self._objects.connection.namespace} --force {' '.join(left)}"
+                hint = f"`tfsdeploy down` again waits for them; those of a node that is lost never leave: {force}"
+                raise TfsdeployError(f"still there: {', '.join(left)}", hint=hint)
             if left != told:
                 report.waiting(f"{', '.join(left)} to leave")
                 told = left
@@ -313,7 +315,9 @@ class KubernetesTarget:
     def _pods(self, component: str) -> tuple[str, ...]:
         """The names of the pods of a component that are not on their way out."""
         if time.monotonic() >= self._pods_until:
-            self._pods_there = self._objects.list(POD, f"app.kubernetes.io/instance={self.fleet}")
+            # Other tools' pods may have the same instance, such as those of a Helm release of this name.
+            selector = f"app.kubernetes.io/name=tfsdeploy,app.kubernetes.io/instance={self.fleet}"
+            self._pods_there = self._objects.list(POD, selector)
             self._pods_until = time.monotonic() + PODS_SECONDS
         return tuple(
             pod["metadata"]["name"]
