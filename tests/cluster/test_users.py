@@ -54,6 +54,8 @@ def test_what_a_user_lacks_is_said_before_anything_is_made(namespace: Namespace,
     for words in ("patch deployments.apps", "create leases.coordination.k8s.io", "create pods/portforward"):
         assert words in error["message"]
     assert "list pods" not in error["message"]
+    elsewhere = fleet.run("status", "-o", "json", code=2).document["error"]
+    assert elsewhere["where"].endswith(f"namespace {namespace.name}")
     assert [item for item in fleet.namespace.get("configmaps") if "shop" in item["metadata"]["name"]] == []
 
 

@@ -163,6 +163,9 @@ class SmallFleet:
         servers = self.gateway_servers.items()
         return tuple(GatewayAddress(name, server.url, server.url, "127.0.0.1:2") for name, server in servers)
 
+    def where(self) -> str:
+        return ""
+
     def entrance(self) -> tuple[str, str] | None:
         return None
 

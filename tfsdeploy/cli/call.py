@@ -92,7 +92,8 @@ class Call:
 
         patience = min(PATIENCE_SECONDS, self.timeout or PATIENCE_SECONDS)
         namespace = self.namespace or (None if self.named else self.fleet.namespace)
-        return KubernetesTarget(self.named or self.fleet.name, Place(self.context, namespace, patience))
+        place = Place(self.context, namespace, patience)
+        return KubernetesTarget(self.named or self.fleet.name, place, self.report)
 
     @cached_property
     def settings(self) -> Settings:
@@ -109,7 +110,8 @@ class Call:
             return settings
         others = ", ".join(fleet_names(home_folder())) if self.target.kind == "local" else ""
         hint = f"the fleets here: {others}" if others and self.named else "run `tfsdeploy up` first"
-        raise UsageError(f"fleet {self.target.fleet} is not up", hint=hint)
+        # Most often it is another cluster or namespace that was meant.
+        raise UsageError(f"fleet {self.target.fleet} is not up", where=self.target.where(), hint=hint)
 
     def check_local(self) -> None:
         """Refuse what says nothing of a fleet on this machine.

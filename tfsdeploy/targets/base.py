@@ -82,6 +82,9 @@ class Target(Protocol):
     kind: str
     fleet: str
 
+    def where(self) -> str:
+        """Which cluster and namespace are meant, in words; empty where there is only one place."""
+
     def settings(self) -> Settings | None:
         """What `up` last applied; None if the fleet is not there."""
 

@@ -105,15 +105,19 @@ class Watched:
         said = False
         async with self._ask(session, query, timeout) as response:
             await _check(response)
-            async for line in _lines(response):
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    raise Refused(int(status.get("code", 500)), str(status.get("message", "")))
-                self._well()
-                said = True
-                if self._take(event["type"], event["object"]):
-                    yield
+            lasting = asyncio.get_running_loop().call_later(BRIEF_SECONDS, self._well)
+            try:
+                async for line in _lines(response):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise Refused(int(status.get("code", 500)), str(status.get("message", "")))
+                    self._well()
+                    said = True
+                    if self._take(event["type"], event["object"]):
+                        yield
+            finally:
+                lasting.cancel()
         if not said and time.monotonic() - began < BRIEF_SECONDS:
             raise Refused(response.status, "the watch ended at once")
         self._well()

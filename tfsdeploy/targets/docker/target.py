@@ -53,6 +53,10 @@ class DockerTarget:
         self._reach = Reach(self.engine)
         self._state = StateVolume(self.engine, fleet_name)
 
+    def where(self) -> str:
+        """Nothing: it is here."""
+        return ""
+
     def settings(self) -> Settings | None:
         """What `up` last applied; None if the fleet is not there."""
         return self._state.settings()

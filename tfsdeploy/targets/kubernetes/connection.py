@@ -15,12 +15,16 @@ from requests.adapters import HTTPAdapter
 
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.release.configmap import Away
+from tfsdeploy.report import Report, Silent
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 
 PATIENCE_SECONDS = 60.0
 """How long a safe request is tried again while the API server is away: a restart of it takes less."""
+
+SILENT_SECONDS = 1.0
+"""After this time it is told that the API server is waited for."""
 
 _AWAY = (429, 500, 502, 503, 504)
 """Answers of a server that is starting, stopping or overloaded."""
@@ -58,10 +62,12 @@ class Connection:
 
     Args:
         place: which cluster.
+        report: hears of an API server that is waited for.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, report: Report | None = None) -> None:
         self._place = place
+        self._report = report or Silent()
         self._lock = threading.Lock()
         self._sessions = threading.local()
         self._configuration: Any = None
@@ -137,8 +143,8 @@ class Connection:
             Denied: the user may not.
             TfsdeployError: refused.
         """
-        end = time.monotonic() + (self._place.patience if safe else 0.0)
-        pause = 0.1
+        begun, told, pause = time.monotonic(), False, 0.1
+        end = begun + (self._place.patience if safe else 0.0)
         while True:
             try:
                 answer = self._send(method, path, query, body, content_type, stream)
@@ -149,7 +155,7 @@ class Connection:
                         where=self.configuration.host,
                         hint="the kubeconfig's certificate-authority must be that of this cluster",
                     ) from error
-                reason = f"{type(error).__name__}: {error}"
+                reason = _innermost(error)
             else:
                 if answer.status_code not in _AWAY:
                     return _checked(answer, method, path)
@@ -159,6 +165,12 @@ class Connection:
                     f"the API server does not answer: {reason}",
                     where=self.configuration.host,
                     hint="what serves, serves on; run this again when the API server is back",
+                )
+            if not told and time.monotonic() - begun > SILENT_SECONDS:
+                told = True
+                left = round(end - time.monotonic())
+                self._report.waiting(
+                    f"the API server {self.configuration.host} does not answer: {reason}; asking for {left} s more"
                 )
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2.0, 2 * pause)
@@ -266,6 +278,16 @@ def _checked(answer: requests.Response, method: str, path: str) -> requests.Resp
         hint = "`tfsdeploy doctor` says everything that the user needs and has not"
         raise Denied(f"not allowed: {words}", where=f"{method} {path}", hint=hint)
     raise TfsdeployError(f"the API server refuses: {words}", where=f"{method} {path}")
+
+
+def _innermost(error: BaseException) -> str:
+    """What the operating system said, without the layers that each have put around it."""
+    while True:
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        inner = inner if isinstance(inner, BaseException) else error.__cause__
+        if inner is None:
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        error = inner
 
 
 def _words(answer: requests.Response) -> str:

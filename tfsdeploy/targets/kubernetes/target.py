@@ -58,14 +58,15 @@ class KubernetesTarget:
     Args:
         fleet_name: the fleet.
         place: the cluster's context and the namespace.
+        report: hears of an API server that is waited for.
     """
 
     kind = "kubernetes"
 
-    def __init__(self, fleet_name: str, place: Place) -> None:
+    def __init__(self, fleet_name: str, place: Place, report: Report | None = None) -> None:
         self.fleet = fleet_name
         self._patience = place.patience
-        self._objects = Objects(Connection(place))
+        self._objects = Objects(Connection(place, report))
         self._forwards = to_pods(self._objects.connection)
         self._pods_there: list[Manifest] = []
         self._pods_until = 0.0
@@ -156,8 +157,12 @@ class KubernetesTarget:
         Raises:
             TfsdeployError: the cluster does not answer.
         """
-        connection = self._objects.connection
         self._objects.list(POD, fields="metadata.name=none")
+        return self.where()
+
+    def where(self) -> str:
+        """The same, without asking the cluster."""
+        connection = self._objects.connection
         return f"context {connection.context}, namespace {connection.namespace}"
 
     def missing_permissions(self, fleet: Fleet) -> list[str]:

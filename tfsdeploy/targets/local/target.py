@@ -49,6 +49,10 @@ class LocalTarget:
         """The fleet's state folder."""
         return self._folder.path
 
+    def where(self) -> str:
+        """Nothing: it is here."""
+        return ""
+
     def settings(self) -> Settings | None:
         """What `up` last applied; None if the fleet is not there."""
         return self._folder.settings()
