@@ -26,7 +26,7 @@ class Place:
         for version in (1, 2, 3):
             write_half_plus_two(folder / "m" / str(version), offset=version)
         self.configure(m=specific(1))
-        flags = [f"--model_config_file={self.file}", "--model_config_file_poll_wait_seconds=1"]
+        flags = [f"--model_config_file={self.file}", "--model_config_file_poll_wait_seconds=1", "--keep_missing"]
         self.server = Live(folder / "log", *flags, "--max_num_load_retries=0")
 
     def configure(self, **policies: str) -> None:

@@ -21,11 +21,22 @@ from tfsdeploy.server.reload import Reloader
 class Unit:
     """A core that follows a file, over folders of which one named ``bad`` cannot be loaded."""
 
-    def __init__(self, folder: Path, *, like_tfs: bool, polls: float = 0.1, scans: float = 0.1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        like_tfs: bool,
+        polls: float = 0.1,
+        scans: float = 0.1,
+        retry_seconds: float = 0,
+        **own: Any,
+    ) -> None:
         self.folder = folder
         self.file = folder / "models.config"
         self.loads: list[str] = []
-        self.manager: Manager[Any] = Manager(self._load, threads=4, like_tfs=like_tfs)
+        self.manager: Manager[Any] = Manager(
+            self._load, threads=4, like_tfs=like_tfs, retries=1 if retry_seconds else 0, retry_seconds=retry_seconds
+        )
         self.core = Core(self.manager)
         # The flags are whole seconds; a test need not wait that long.
         flags = Flags(
@@ -33,6 +44,7 @@ class Unit:
             like_tfs=like_tfs,
             model_config_file_poll_wait_seconds=polls,  # type: ignore[arg-type]
             file_system_poll_wait_seconds=scans,  # type: ignore[arg-type]
+            **own,
         )
         self.reloader = Reloader(self.core, flags)
 
@@ -182,19 +194,6 @@ def test_a_model_whose_folder_is_away_holds_up_nobody_else(own: Unit) -> None:
     own.becomes("m", {1: "END", 2: "AVAILABLE"})
     own.publish("away", 1)
     own.becomes("away", {1: "AVAILABLE"})
-
-
-def test_storage_that_looks_empty_unloads_nothing_that_is_asked_for_by_number(own: Unit) -> None:
-    own.publish("m", 1)
-    own.publish("m", 2)
-    own.write(own.entry("m", Specific((1,))))
-    own.reloader.start()
-    own.becomes("m", {1: "AVAILABLE"})
-    (own.folder / "m").rename(own.folder / "elsewhere")
-    (own.folder / "m").mkdir()
-    own.publish("m", 2)
-    own.write(own.entry("m", Specific((1, 2))))
-    own.becomes("m", {1: "AVAILABLE", 2: "AVAILABLE"})
 
 
 def test_a_failed_version_is_no_reason_not_to_start(own: Unit) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
-from tfsdeploy.server.source import StorageAway, chosen, kept, scan, versions_of
+from tfsdeploy.server.source import StorageAway, chosen, scan, versions_of
 
 # A plain file, a plus sign and spaces count too: measured on the original (file_system_storage_path_source.cc).
 VERSIONS = {"1": 1, "00000003": 3, "0": 0, "+10": 10, " 14": 14, "9223372036854775807": 2**63 - 1}
@@ -80,11 +80,3 @@ def test_a_base_path_that_is_away_is_told_from_one_that_is_empty(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageAway, match="Not a directory"):
         versions_of(ModelConfig("m", str(tmp_path / "file")))
-
-
-def test_what_is_loaded_and_asked_for_by_number_is_kept_though_its_folder_is_gone() -> None:
-    by_number = ModelConfig("m", "/models/m", Specific((1, 2, 3)))
-    there = {2: "/models/m/2"}
-    assert kept(by_number, there, frozenset({1})) == {1: "/models/m/1", 2: "/models/m/2"}
-    assert kept(by_number, there, frozenset({9})) == there
-    assert kept(ModelConfig("m", "/models/m", Latest()), {}, frozenset({1})) == {}

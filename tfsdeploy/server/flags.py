@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import re
 import sys
@@ -30,6 +32,10 @@ OWN: Final = (
     Flag("drain_seconds", "int32", "10", "how long requests in flight may take after SIGTERM"),
     Flag("readyz", "bool", "false", "answer /readyz on the REST port: 200 when every configured version is AVAILABLE"),
     Flag("metrics_by_version", "bool", "false", "label the monitoring page's series with the version, too"),
+    Flag("keep_missing", "bool", "false", "keep what is loaded when its folder, or every version, is no longer found"),
+    Flag("retry_failed_seconds", "int32", "0", "load a version that failed anew after so long; 0: never"),
+    Flag("check_complete", "bool", "false", "load a version only when all files are there that its checkpoint names"),
+    Flag("log_format", "string", "text", "json: one JSON object a line: time, severity, message"),
     Flag("like_tfs", "bool", "false", "behave like the original at its most awkward, for tests"),
 )
 """This server's own flags."""
@@ -37,6 +43,8 @@ OWN: Final = (
 OWN_SPELLINGS: Final = frozenset({"like-tfs", "drain-seconds"})
 
 FLAGS: Final[Mapping[str, Flag]] = {flag.name: flag for flag in (*ORIGINAL, *OWN)}
+
+_JSON_LOG = False
 
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\Z", re.ASCII)
 _FLOAT: Final = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)
@@ -92,6 +100,10 @@ class Flags:
         like_tfs: own flag: behave like the original at its most awkward.
         readyz: own flag: answer ``/readyz`` on the REST port.
         metrics_by_version: own flag: label what is counted with the version, too.
+        keep_missing: own flag: what is loaded and wanted stays although its folder is no longer found.
+        retry_failed_seconds: own flag: how long a version that failed is left alone; 0: for ever.
+        check_complete: own flag: a version whose checkpoint is not whole does not load.
+        log_format: own flag: ``text`` or ``json``.
         drain_seconds: own flag: how long requests in flight may take after SIGTERM.
     """
 
@@ -138,6 +150,10 @@ class Flags:
     drain_seconds: int = 10
     readyz: bool = False
     metrics_by_version: bool = False
+    keep_missing: bool = False
+    retry_failed_seconds: int = 0
+    check_complete: bool = False
+    log_format: str = "text"
 
     @property
     def rest_threads(self) -> int:
@@ -207,9 +223,24 @@ def _take(flags: Flags, argument: str) -> bool:
     return True
 
 
-def say(line: str) -> None:
+def say(line: str, severity: str = "INFO") -> None:
     """One line of the server's log."""
+    if _JSON_LOG:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "severity": severity, "message": line}, ensure_ascii=False)
     print(line, file=sys.stderr, flush=True)
+
+
+def log_as(form: str) -> None:
+    """How `say` writes from now on.
+
+    Raises:
+        Unusable: it is neither ``text`` nor ``json``.
+    """
+    global _JSON_LOG
+    if form not in ("text", "json"):
+        raise Unusable(f"Couldn't interpret value {form} for flag log_format.")
+    _JSON_LOG = form == "json"
 
 
 def _value(flag: Flag, text: str) -> bool | int | float | str:

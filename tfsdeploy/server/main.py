@@ -19,7 +19,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import batching, flag_table, listening, text_file
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.core import Core
-from tfsdeploy.server.flags import OWN, Flags, Unusable, parse, say
+from tfsdeploy.server.flags import OWN, Flags, Unusable, log_as, parse, say
 from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         flags, unknown = parse(words)
         if flags.version:
             return _version()
+        log_as(flags.log_format)
         if unknown:
             # Like the original it tells the first, and starts all the same.
             print(f"unknown argument: {unknown[0]}\n{usage}", end="", flush=True)
@@ -194,12 +195,14 @@ class Server:
 
     def _load(self, path: str) -> SavedModel:
         import_tensorflow()
-        from tfsdeploy.server import session_config
+        from tfsdeploy.server import completeness, session_config
         from tfsdeploy.server.servable import TAGS, SavedModel
 
         flags = self._flags
         # Not a folder, or gone again: that is said before anything is tried.
         os.scandir(path).close()
+        if flags.check_complete:
+            completeness.check(path)
         tags = flags.saved_model_tags.split(",") if flags.saved_model_tags else TAGS
         model = SavedModel(path, tags=tags, config=session_config.of(flags))
         model.prepare(flags.rest_api_timeout_in_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class _Version(Generic[Servable]):
     error: Failed | None = None
     servable: Servable | None = None
     users: int = 0
+    failed_at: float | None = None
 
 
 class Handle(Generic[Servable]):
@@ -101,6 +103,20 @@ class Manager(Generic[Servable]):
         """Change how many loads and unloads run at once; the original starts with more than it goes on with."""
         with self._changed:
             self._threads = threads
+            self._advance()
+
+    def retry_failed(self, seconds: float) -> None:
+        """Load anew what is still wanted and failed so long ago; the original never does.
+
+        Args:
+            seconds: since the last attempt ended.
+        """
+        before = time.monotonic() - seconds
+        with self._changed:
+            for versions in self._versions.values():
+                for row in list(versions.values()):
+                    if row.aspired and row.failed_at is not None and row.failed_at <= before:
+                        versions[row.version] = _Version(row.model, row.version, row.path)
             self._advance()
 
     def models(self) -> set[str]:
@@ -228,7 +244,7 @@ class Manager(Generic[Servable]):
         say(f"Loading servable: {name}")
         error: Failed | None = None
         for attempt in range(max(0, self._retries) + 1):
-            if attempt and self._closing.wait(self._retry_seconds):
+            if attempt and not self._rested(version):
                 return
             if not version.aspired:
                 error = Failed("CANCELLED", "Loading of servable cancelled")
@@ -248,8 +264,17 @@ class Manager(Generic[Servable]):
         with self._changed:
             version.error = error
             version.state = State.END if error else State.AVAILABLE
+            version.failed_at = time.monotonic() if error else None
         if error is None:
             say(f"Successfully loaded servable version {name}")
+
+    def _rested(self, version: _Version[Servable]) -> bool:
+        """Wait between two attempts, unless nobody wants the version any more; False when the manager closes."""
+        if self._like_tfs:
+            return not self._closing.wait(self._retry_seconds)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing.is_set() or not version.aspired, self._retry_seconds)
+        return not self._closing.is_set()
 
     def _unload(self, version: _Version[Servable]) -> None:
         with self._changed:

@@ -164,6 +164,8 @@ class Reloader:
                 return
             for model in models:
                 self._scan_alone(model)
+            if self._flags.retry_failed_seconds > 0:
+                self._core.manager.retry_failed(self._flags.retry_failed_seconds)
 
     def _scan_alone(self, model: ModelConfig) -> None:
         """What is wrong with one model's folder is nothing to the others."""
@@ -174,8 +176,10 @@ class Reloader:
             self._tell(model.name, str(away))
             return
         self._tell(model.name, "" if there else _nothing_in(model))
-        loaded = frozenset(row.version for row in manager.status(model.name) if row.state == State.AVAILABLE)
-        manager.aspire({model.name: source.kept(model, there, loaded)})
+        if self._flags.keep_missing:
+            loaded = frozenset(row.version for row in manager.status(model.name) if row.state == State.AVAILABLE)
+            there = source.kept(model, there, loaded)
+        manager.aspire({model.name: there})
 
     def _scan_as_one(self, models: tuple[ModelConfig, ...]) -> None:
         """One base path that is away suspends all models, as in the original."""

@@ -66,13 +66,18 @@ def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
 
 
 def _meta_graph(path: str, tags: Sequence[str]) -> Any:
-    for meta in _read(path).meta_graphs:
+    for meta in read(path).meta_graphs:
         if set(meta.meta_info_def.tags) == set(tags):
             return meta
     raise Failed("NOT_FOUND", _NO_GRAPH.format(" ".join(tags)))
 
 
-def _read(path: str) -> Any:
+def read(path: str) -> Any:
+    """A folder's SavedModel message.
+
+    Raises:
+        Failed: there is none, or it cannot be read.
+    """
     binary, text = Path(path, "saved_model.pb"), Path(path, "saved_model.pbtxt")
     model = saved_model_pb2.SavedModel()
     if binary.exists():

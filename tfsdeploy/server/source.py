@@ -50,11 +50,12 @@ def folder(base_path: str) -> str:
 
 
 def kept(model: ModelConfig, there: dict[int, str], loaded: frozenset[int]) -> dict[int, str]:
-    """``there``, and what is loaded and asked for by number though its folder is gone: storage that looks emptier
-    than it was unloads nothing. The original does unload then."""
-    if not isinstance(model.policy, Specific):
-        return there
-    missing = [version for version in model.policy.versions if version in loaded and version not in there]
+    """``there``, and what is loaded and wanted although it is no longer found: storage that looks emptier than it was
+    unloads nothing. Of versions that are asked for by number that is each; otherwise all, if there is none any more."""
+    if isinstance(model.policy, Specific):
+        missing = loaded & frozenset(model.policy.versions) - there.keys()
+    else:
+        missing = frozenset() if there else loaded
     return there | {version: str(Path(folder(model.base_path)) / str(version)) for version in missing}
 
 
