@@ -184,7 +184,7 @@ def _not_available(now: Snapshot, status: ReplicaStatus, version: int) -> str:
         return ""
     if row.total:
         return f"{row.state} {100 * (row.done or 0) // row.total} %"
-    return row.state.value
+    return f"{row.state}: {row.error}" if row.error else row.state.value
 
 
 def _wait_or_take_out(now: Snapshot, rollout: Rollout, waiting: Mapping[str, str]) -> Action:

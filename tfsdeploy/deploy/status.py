@@ -86,6 +86,8 @@ def _replica_troubles(status: ReplicaStatus | None, release: Release) -> list[st
     if status.leaving:
         return []
     found = [] if status.ready else ["not ready"]
+    if status.store_error is not None:
+        found.append(f"{status.store_error}; what is loaded serves on")
     if status.generation < release.generation:
         found.append(f"follows generation {status.generation}, not {release.generation} yet")
     for name, model in release.models.items():
@@ -94,7 +96,8 @@ def _replica_troubles(status: ReplicaStatus | None, release: Release) -> list[st
             if row is not None and row.state is State.FAILED:
                 found.append(f"{name} {version} FAILED: {row.error}")
             elif row is None or row.state is not State.AVAILABLE:
-                found.append(f"{name} {version} is {row.state if row else 'not there yet'}")
+                why = f": {row.error}" if row is not None and row.error else ""
+                found.append(f"{name} {version} is {row.state if row else 'not there yet'}{why}")
     return found
 
 

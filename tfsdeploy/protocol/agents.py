@@ -38,7 +38,7 @@ class VersionStatus:
 
     Attributes:
         state: where it stands.
-        error: why it failed, in the server's own words; None unless FAILED.
+        error: why it failed, in the server's own words, or why it is still PENDING; None otherwise.
         done: bytes fetched or verified so far; None where that means nothing.
         total: bytes to fetch or verify; None where that means nothing.
     """
@@ -61,6 +61,7 @@ class ReplicaStatus:
         rest: ``host:port`` of the model server's REST API.
         grpc: ``host:port`` of the model server's gRPC API.
         models: model -> version -> status; every version that is held, wanted or on its way out.
+        store_error: what is wrong with the store under what is loaded; None if nothing is.
     """
 
     replica: str
@@ -70,6 +71,7 @@ class ReplicaStatus:
     rest: str
     grpc: str
     models: Mapping[str, Mapping[int, VersionStatus]] = field(default_factory=dict)
+    store_error: str | None = None
 
     def state(self, model_name: str, version: int) -> VersionStatus | None:
         """One version's status; None if the replica does not know it."""
@@ -136,6 +138,7 @@ def decode_replica(body: bytes) -> ReplicaStatus:
                 str(name): {int(version): _version(row) for version, row in versions.items()}
                 for name, versions in plain["models"].items()
             },
+            store_error=None if plain.get("storeError") is None else str(plain["storeError"]),
         )
     except _NONSENSE as error:
         raise ValueError(f"replica status: {type(error).__name__}: {error}") from error
@@ -183,6 +186,7 @@ def _replica_to_plain(status: ReplicaStatus) -> dict[str, Any]:
             name: {str(version): _version_to_plain(row) for version, row in sorted(versions.items())}
             for name, versions in sorted(status.models.items())
         },
+        "storeError": status.store_error,
     }
 
 

@@ -17,6 +17,7 @@ from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died,
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.folder import Folder
 from tfsdeploy.agent.replica.leaving import Acknowledgements
+from tfsdeploy.agent.replica.look import StoreLook
 from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.agent.replica.server import ATTEMPTS, ModelServer, NoAnswer
@@ -106,6 +107,8 @@ class ReplicaAgent:
         self._metrics = Metrics()
         self._wake = asyncio.Event()
         self._files = VersionFiles(store, cache, self._wake.set, self._metrics, fetcher)
+        # What was fetched is on this machine's own disk; its store is asked for nothing that is not needed.
+        self._store = StoreLook(store) if fetcher is None else None
         if fetcher is not None:
             fetcher.fetched = self._metrics.fetched
         self._server = ModelServer(settings.server_rest)
@@ -208,6 +211,8 @@ class ReplicaAgent:
         release = self._release  # looking took time: there may be a newer one
         self._files.hold(self._wanted, self._memory.listed, self._memory.departing)
         self._files.want(self._wanted)
+        if self._store is not None:
+            self._store.look(self._memory.listed)
         if not self._folder.configured and self._rows is None and not self._files.complete():
             return False  # what a server starts with is looked at first
         if self._forgot and self._rows is not None:
@@ -304,6 +309,7 @@ class ReplicaAgent:
             rest=self._server.located(settings.rest),
             grpc=self._server.located(settings.grpc),
             models=decision.models,
+            store_error=None if self._store is None else self._store.error,
         )
         leaving: list[object] = [
             (model, version)

@@ -290,4 +290,4 @@ def _status(now: Moment, key: Key) -> VersionStatus:
         return VersionStatus(State.FETCHING, done=files.done, total=files.total)
     if files.state == "verifying":
         return VersionStatus(State.VERIFYING, done=files.done, total=files.total)
-    return VersionStatus(State.PENDING)
+    return VersionStatus(State.PENDING, files.error or None)

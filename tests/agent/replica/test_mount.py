@@ -1,0 +1,99 @@
+"""A store that is a mount, and the mount glitches under what serves: told in words, and nothing is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agent.replica.unit import Unit, unit
+from tests.fuse_mount import Mount, mounted, works
+from tfsdeploy.agent.replica.look import StoreLook, trouble
+from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.protocol.agents import State
+from tfsdeploy.store.store import FileStore
+
+pytestmark = pytest.mark.skipif(not works(), reason="only root can mount, and only where there is /dev/fuse")
+
+
+@pytest.fixture
+def mount(tmp_path: Path, samples: Path) -> Iterator[Mount]:
+    """A mounted store with versions 1 and 2."""
+    behind = FileStore(tmp_path / "behind")
+    for version in (1, 2):
+        behind.publish("m", samples / f"constant-{version}", version)
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    with mounted(behind.root, tmp_path / "home" / "models") as mount:
+        yield mount
+
+
+@pytest.fixture
+def replica(mount: Mount, tmp_path: Path, samples: Path) -> Iterator[Unit]:
+    """A replica that serves version 1 from it; its server is like the original at its most awkward."""
+    with unit(tmp_path / "home", samples, "--like-tfs") as made:
+        made.release(m={1: _digest(tmp_path, 1)})
+        made.start()
+        made.until(1, State.AVAILABLE)
+        yield made
+        mount.set("stale")  # Nobody waits for it any more.
+
+
+def _digest(tmp_path: Path, version: int) -> str:
+    record = FileStore(tmp_path / "behind").record("m", version)
+    assert record is not None
+    return record.digest
+
+
+def test_a_mount_that_glitches_takes_nothing(replica: Unit, mount: Mount, tmp_path: Path) -> None:
+    """Empty, stale, hanging: what is loaded serves on, what is not waits and says why, and follows when it is back."""
+    for state, words in (
+        ("empty", "lacks m/1"),
+        ("stale", "Stale file handle"),
+        ("hangs", "has not answered for 10 s"),
+    ):
+        mount.set(state)  # type: ignore[arg-type]
+        replica.wait(f"{state}: words", lambda words=words: words in str(_error(replica)))  # type: ignore[misc]
+        status = replica.status()
+        assert status is not None
+        assert status.ready
+        assert replica.row(1).state is State.AVAILABLE  # type: ignore[union-attr]
+        assert replica.answer(1) == [1.0]
+        mount.set("well")
+        replica.wait(f"{state}: it is over", lambda: _error(replica) is None)
+    mount.set("stale")
+    replica.release(m={1: _digest(tmp_path, 1), 2: _digest(tmp_path, 2)})
+    waiting = replica.wait("why it waits", lambda: (row := replica.row(2)) and row.error and row)
+    assert (waiting.state, "Stale file handle" in waiting.error) == (State.PENDING, True)
+    mount.set("well")
+    replica.until(2, State.AVAILABLE)
+    assert (replica.answer(1), replica.answer(2)) == ([1.0], [2.0])
+
+
+def _error(replica: Unit) -> str | None:
+    status = replica.status()
+    return "no status" if status is None else status.store_error
+
+
+def test_a_version_is_verified_once_and_not_once_a_start(replica: Unit, mount: Mount) -> None:
+    """An agent that starts anew reads commit records, and no byte of a model."""
+    assert replica.agent is not None
+    first = replica.agent.pid
+    replica.kill_agent()
+    replica.start_agent()
+    replica.until(1, State.AVAILABLE)
+    read = {who: {name for process, name in mount.read if process == who} for who in (first, replica.agent.pid)}
+    assert "saved_model.pb" in read[first]
+    assert read[replica.agent.pid] == {RECORD_FILE}
+
+
+def test_what_is_wrong_with_a_store(mount: Mount, tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "home" / "models")
+    assert trouble(store, [("m", 1)]) is None
+    assert trouble(store, [("m", 1), ("m", 3), ("n", 1)]) == f"the store {store.root} lacks m/3, n/1"
+    assert "cannot be read: No such file" in str(trouble(FileStore(tmp_path / "nowhere"), []))
+    mount.set("stale")
+    look = StoreLook(store)
+    assert look.error is None
+    look.look([("m", 1)])
+    mount.set("well")
