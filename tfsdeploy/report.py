@@ -15,7 +15,7 @@ class Report(Protocol):
         """What is being waited for at this moment; on a terminal it replaces the one before."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """``done`` of ``total`` bytes or steps of ``what``."""
+        """``done`` of ``total`` bytes of ``what``."""
 
     def warn(self, text: str) -> None:
         """Something the user should know, though the work goes on."""

@@ -43,10 +43,13 @@ class TerminalReport:
             self._line(f"waiting: {text}")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """A bar on a terminal; elsewhere nothing, since the result says it all."""
+        """A bar on a terminal; elsewhere a line now and then, so that a log tells that something happens."""
+        share = done / total if total else 1.0
         if self._live:
-            share = done / total if total else 1.0
-            self._replace(f"        {what} [{'#' * round(24 * share):<24}] {share:4.0%}")
+            self._replace(f"        {what} [{'#' * round(24 * share):<24}] {share:4.0%}  {_of(done, total)}")
+        elif time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            self._line(f"{what}: {_of(done, total)} ({share:.0%})")
 
     def clear(self) -> None:
         """Take away the line that is being replaced."""
@@ -65,3 +68,12 @@ class TerminalReport:
     def _line(self, text: str) -> None:
         self._stream.write(text + "\n")
         self._stream.flush()
+
+
+def _of(done: int, total: int) -> str:
+    """How many bytes of how many, in the unit that suits the whole."""
+    unit, size = next(
+        ((unit, size) for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)) if total >= size), ("B", 1)
+    )
+    places = 1 if unit == "GB" else 0
+    return f"{done / size:.{places}f} of {total / size:.{places}f} {unit}"

@@ -42,8 +42,9 @@ def of_file(call: Call) -> StoredModels | ReplicaModels:
     if _is_here(call):
         return committed(call.fleet)
     from tfsdeploy.deploy.replica_store import ReplicaModels
+    from tfsdeploy.fleet.model import to_plain
 
-    return ReplicaModels(call.target, call.fleet.store.url)
+    return ReplicaModels(call.target, call.fleet.store.url, to_plain(call.fleet.store.options))
 
 
 def readable(call: Call) -> StoredModels | ReplicaModels:
@@ -55,8 +56,11 @@ def readable(call: Call) -> StoredModels | ReplicaModels:
     if _is_here(call) or (is_object_store(url) and call.target.settings() is None):
         return models_of(call)
     from tfsdeploy.deploy.replica_store import ReplicaModels
+    from tfsdeploy.fleet.model import to_plain
 
-    return ReplicaModels(call.target, url)
+    return ReplicaModels(
+        call.target, url, call.settings.store_options if call.named else to_plain(call.fleet.store.options)
+    )
 
 
 def models_of(call: Call) -> StoredModels:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tfsdeploy.deploy.next_action import gateways_behind
 from tfsdeploy.deploy.plan import Committed, ReleasePlan, release_plan
+from tfsdeploy.deploy.trust import check_trust
 from tfsdeploy.deploy.watch import REFRESH_SECONDS, View, Watch
 from tfsdeploy.deploy.words import listed
 from tfsdeploy.errors import Busy, TfsdeployError
@@ -70,7 +71,9 @@ def up(
     with target.exclusive(fleet):
         # Said before anything is made: a version that is pinned and not there, a model that another command holds.
         shape = target.changes(fleet)
-        release_plan(target.releases().read() or nothing(fleet.name), fleet, store)
+        present = target.releases().read() or nothing(fleet.name)
+        check_trust(target.settings(), fleet, present, store)
+        release_plan(present, fleet, store)
         target.prepare(fleet, report)
         planned, release = _bring_release(fleet, target, store, enforce_pins)
         for line in planned.lines:

@@ -12,7 +12,7 @@ from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.store.golden import Golden, file_in, parse
 from tfsdeploy.store.record import InvalidRecord, Record, decode
 from tfsdeploy.store.savedmodel import SavedModelInfo, from_plain
-from tfsdeploy.store.store import true_content
+from tfsdeploy.store.store import true_content, trusted, trusted_keys
 from tfsdeploy.targets.base import ReplicaAddress
 
 ANSWER_SECONDS = 20.0
@@ -36,11 +36,13 @@ class ReplicaModels:
     Args:
         target: where the replicas are.
         url: of the store, for messages.
+        options: of the store: whose signatures are asked for.
     """
 
-    def __init__(self, target: HasReplicas, url: str) -> None:
+    def __init__(self, target: HasReplicas, url: str, options: Mapping[str, object] | None = None) -> None:
         self._target = target
         self.url = url
+        self._trusted = trusted_keys(options)
 
     def models(self) -> list[str]:
         """The names of the models that have a folder, sorted."""
@@ -62,9 +64,13 @@ class ReplicaModels:
         return list(_found(self._ask(f"/{model}"))["uncommitted"])
 
     def record(self, model: str, version: int) -> Record | None:
-        """A version's commit record; None if it is not committed."""
+        """A version's commit record; None if it is not committed.
+
+        Raises:
+            InvalidRecord: it is damaged, or has no signature that is asked for, here or by the replica.
+        """
         body = self._ask(f"/{model}/{version}/record")
-        return None if body is None else decode(body, f"{self.url}/{model}/{version}")
+        return None if body is None else trusted(decode(body, f"{self.url}/{model}/{version}"), self._trusted)
 
     def digest(self, model: str, version: int) -> str | None:
         """The digest of a version's commit record; None if it is not committed, or no replica answers."""

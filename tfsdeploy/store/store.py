@@ -267,7 +267,7 @@ def open_store(url: str, options: Mapping[str, object] | None = None) -> Store:
         UsageError: a URL that is none of those.
         TfsdeployError: an option cannot be used, such as a CA file that is not there.
     """
-    trusted = _keys((options or {}).get("require_signature"))
+    trusted = trusted_keys(options)
     if not is_object_store(url):
         return file_store(url, trusted)
     from tfsdeploy.store.bucket import open_bucket
@@ -326,8 +326,16 @@ def trusted(record: Record, keys: Collection[str]) -> Record:
     return record
 
 
-def _keys(value: object) -> tuple[str, ...]:
-    """What must have signed records; what cannot be understood must not mean that nothing has to be signed."""
+def trusted_keys(options: Mapping[str, object] | None) -> tuple[str, ...]:
+    """The keys, one of which must have signed a record; empty if none has to.
+
+    Args:
+        options: as for `open_store`.
+
+    Raises:
+        UsageError: they cannot be understood, which must not mean that nothing has to be signed.
+    """
+    value = (options or {}).get("require_signature")
     if value is None:
         return ()
     if not isinstance(value, list | tuple) or not all(isinstance(key, str) for key in value):

@@ -16,6 +16,7 @@ from tfsdeploy.agent.replica.memory import Key
 from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.answers import StoreAway
+from tfsdeploy.store.signing import Untrusted
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged, VerifiedCache
@@ -210,7 +211,7 @@ class VersionFiles:
                     self._cache.trust(path, mended)
             self._metrics.verify_seconds.observe(time.monotonic() - began)
             return Files("present", total=record.bytes, digest=record.digest)
-        except Damaged as damage:
+        except (Damaged, Untrusted) as damage:
             return Files("bad", damage.message)
         except StoreAway as error:
             return Files("away", str(error))

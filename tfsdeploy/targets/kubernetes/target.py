@@ -88,7 +88,7 @@ class KubernetesTarget:
                 min_available=plain["minAvailable"],
                 keep=plain["keep"],
                 owner=str(helm_release(there) or ""),
-                memory=_memory(there),
+                memory=server_memory(there),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TfsdeployError(
@@ -332,7 +332,7 @@ class KubernetesTarget:
         )
 
 
-def _memory(deployment: Manifest) -> int | None:
+def server_memory(deployment: Manifest) -> int | None:
     """Bytes that one model server may have; None if nothing limits it."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     server: Manifest = next((one for one in containers if one["name"] == "server"), {})
