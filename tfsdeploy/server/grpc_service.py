@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfsdeploy.protocol.model_config import ModelConfig
 from tfsdeploy.protocol.status import Failed, grpc_number
 from tfsdeploy.server.config import from_message
-from tfsdeploy.server.core import Array, Core
+from tfsdeploy.server.core import Core
 from tfsdeploy.server.grpc_front import Method as Answering
 from tfsdeploy.server.loading import import_tensorflow, tensorflow_is_there
 from tfsdeploy.server.metrics import Metrics
@@ -19,7 +19,7 @@ from tfsdeploy.server.rest import no_signature
 
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Method, Result, Task
-    from tfsdeploy.server.servable import Call
+    from tfsdeploy.server.grpc_predict import Predict
 
 PREDICTION = b"/tensorflow.serving.PredictionService/"
 MODEL = b"/tensorflow.serving.ModelService/"
@@ -49,6 +49,7 @@ class Service:
         self._core = core
         self._packed = packed
         self._metrics = metrics
+        self._predicting: Predict | None = None
         self.methods: dict[bytes, Answering] = {
             path: _with_tensorflow(method)
             for path, method in {
@@ -67,32 +68,11 @@ class Service:
             self.watches[HEALTH + b"Watch"] = _watched
 
     def _predict(self, body: bytes, wait: bool) -> bytes:
-        from tensorflow_serving.apis import model_pb2, predict_pb2
+        if self._predicting is None:
+            from tfsdeploy.server.grpc_predict import Predict
 
-        from tfsdeploy.server import proto_tensor
-        from tfsdeploy.server.proto_tensor import part
-
-        request = predict_pb2.PredictRequest.FromString(body)
-        spec = request.model_spec
-
-        def inputs_of(call: Call) -> dict[str, Array]:
-            arrays = proto_tensor.inputs_of(request.inputs, call)
-            proto_tensor.filtered(list(request.output_filter), list(call.outputs))
-            return arrays
-
-        with self._counted(spec.name, "Predict") as versions:
-            version = self._version_of(request)
-            name = spec.signature_name or "serving_default"
-            answer = self._core.predict(spec.name, version, name, inputs_of, unknown_signature, wait=wait)
-            versions.append(answer.version)
-        answered = model_pb2.ModelSpec(name=spec.name, signature_name=answer.signature)
-        answered.version.value = answer.version
-        outputs = [
-            part(1, part(1, alias.encode()) + part(2, proto_tensor.encoded(answer.outputs[alias], packed=self._packed)))
-            for alias in request.output_filter or answer.outputs
-        ]
-        # PredictResponse (apis/predict.proto): a map is one part for each entry.
-        return b"".join((*outputs, part(2, answered.SerializeToString())))
+            self._predicting = Predict(self._core, self._metrics, packed=self._packed)
+        return self._predicting.answer(body, wait)
 
     def _classify(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import classification_pb2 as messages
@@ -113,7 +93,7 @@ class Service:
 
         spec = request.model_spec
         with self._counted(spec.name, method.capitalize()) as versions:
-            version = self._version_of(request)
+            version = version_of(self._core, request)
             task = examples.Task(method, spec.signature_name or "serving_default")
             found, (result,) = self._core.infer(
                 spec.name, version, [task], lambda: examples.serialized(request.input), no_signature, wait=wait
@@ -133,7 +113,7 @@ class Service:
         name = first.model_spec.name
         with self._counted(name, "MultiInference") as versions:
             # The version of the first counts for all.
-            version = self._version_of(first)
+            version = version_of(self._core, first)
             tasks = tasks_of(request.tasks)
             found, results = self._core.infer(
                 name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph, wait=wait
@@ -174,7 +154,7 @@ class Service:
         for field in request.metadata_field:
             if field != "signature_def":
                 raise Failed("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
-        version, signatures = self._core.signatures(request.model_spec.name, self._version_of(request))
+        version, signatures = self._core.signatures(request.model_spec.name, version_of(self._core, request))
         response = messages.GetModelMetadataResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
@@ -188,7 +168,7 @@ class Service:
         from tensorflow_serving.apis import get_model_status_pb2 as messages
 
         request = messages.GetModelStatusRequest.FromString(body)
-        spec = _spec_of(request)
+        spec = spec_of(request)
         asked = spec.version.value if spec.HasField("version") else None
         response = messages.GetModelStatusResponse()
         for row in self._core.status(spec.name, asked):
@@ -219,16 +199,29 @@ class Service:
             response.metric.add(name=name, int64_value_increase=0)
         return bytes(response.SerializeToString())
 
-    def _version_of(self, request: Any) -> int | None:
-        spec = _spec_of(request)
-        if not spec.name:
-            raise Failed("INVALID_ARGUMENT", "ModelSpec has no name specified.")
-        choice = spec.WhichOneof("version_choice")
-        version = spec.version.value if choice == "version" else None
-        return self._core.version_of(spec.name, version, spec.version_label if choice == "version_label" else None)
+
+def version_of(core: Core, request: Any) -> int | None:
+    """The version that a request's ModelSpec means; None: whichever is the highest.
+
+    Raises:
+        Failed: it has no ModelSpec, no name in it, or a label that is not known.
+    """
+    spec = spec_of(request)
+    if not spec.name:
+        raise Failed("INVALID_ARGUMENT", "ModelSpec has no name specified.")
+    choice = spec.WhichOneof("version_choice")
+    if choice is None:
+        return None
+    version = spec.version.value if choice == "version" else None
+    return core.version_of(spec.name, version, spec.version_label if choice == "version_label" else None)
 
 
-def _spec_of(request: Any) -> Any:
+def spec_of(request: Any) -> Any:
+    """A request's ModelSpec.
+
+    Raises:
+        Failed: INVALID_ARGUMENT: it has none.
+    """
     if not request.HasField("model_spec"):
         raise Failed("INVALID_ARGUMENT", "Missing ModelSpec")
     return request.model_spec
@@ -304,8 +297,3 @@ def _fill_result(message: Any, result: Result) -> None:
 
 def _not_in_graph(name: str) -> Failed:
     return Failed("INVALID_ARGUMENT", f"Requested signature not found in model graph: {name}")
-
-
-def unknown_signature(name: str) -> Failed:
-    """For Predict over gRPC."""
-    return Failed("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from tfsdeploy.protocol import rest
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import grisu, json_reader
@@ -77,13 +79,36 @@ def _quickly(body: bytes) -> Any:
     """What Python's own parser makes of a text; None if that might not be what RapidJSON makes of it."""
     if b"\\u" in body and _SURROGATE.search(body):
         return None
+    document = _at_once(body)
+    if document is not None:
+        return document
     text = body.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
     start = len(text) - len(text.lstrip(" \t\r\n"))
-    decoder = json.JSONDecoder(object_pairs_hook=_first_wins, parse_float=_float, parse_int=_int)
     try:
-        return decoder.raw_decode(text, start)[0]
+        return _DECODER.raw_decode(text, start)[0]
     except (ValueError, RecursionError):
         return None
+
+
+def _at_once(body: bytes) -> dict[str, Any] | None:
+    """What orjson makes of a text; None if that might not be what the parser below makes of it."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(document) is not dict:
+        return None
+    names = len(document)
+    for value in document.values():
+        if type(value) is list and value and type(value[0]) is dict:
+            names += sum(len(item) for item in value if type(item) is dict)
+    # Of equal names its last one counts; then there are more colons than names.
+    if body.count(b":") != names:
+        return None
+    # It leaves numbers below the normal ones as they are, which take three digits of exponent, or many zeros.
+    if b"0" * 60 in body or ((b"e-" in body or b"E-" in body) and _MAYBE_TINY.search(body)):
+        return None
+    return document
 
 
 def _float(token: str) -> float:
@@ -105,6 +130,10 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         document.setdefault(key, value)
     return document
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_first_wins, parse_float=_float, parse_int=_int)
+_MAYBE_TINY = re.compile(rb"[eE]-\d{3}")
 
 
 def _wrong(message: str) -> Failed:

@@ -9,14 +9,13 @@ import signal
 import sys
 import threading
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvloop
-
 from tfsdeploy import __version__
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server import batching, flag_table, listening, text_file
+from tfsdeploy.server import batching, flag_table, text_file
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import OWN, Flags, Unusable, log_as, parse, say
@@ -24,7 +23,6 @@ from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.reload import Reloader
-from tfsdeploy.server.rest import Rest
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import SavedModel
@@ -39,6 +37,8 @@ LIKE = "2.20.0"
 """The release of the original that this server behaves like."""
 
 EXAMPLE = f"example: {PROGRAM} --model_name=half --model_base_path=/srv/models/half --rest_api_port=8501\n"
+
+NEEDED = ("hpack", "orjson", "uvloop")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,9 +127,17 @@ class Server:
 
     Args:
         flags: what it was told.
+
+    Raises:
+        Failed: FAILED_PRECONDITION: what it is made of is not installed.
     """
 
     def __init__(self, flags: Flags) -> None:
+        missing = [name for name in NEEDED if find_spec(name) is None]
+        if missing:
+            raise Failed("FAILED_PRECONDITION", f"{', '.join(missing)} not installed: pip install 'tfsdeploy[server]'")
+        from tfsdeploy.server.rest import Rest
+
         self._flags = flags
         self._metrics = Metrics(flags.monitoring_config_file, by_version=flags.metrics_by_version)
         self._batching = batching.read(flags.batching_parameters_file)
@@ -169,10 +177,14 @@ class Server:
                 self._manager.close()
                 raise
             self._manager.use_threads(max(1, self._flags.num_load_threads))
+        import uvloop
+
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._serve())
 
     async def _serve(self) -> int:
+        from tfsdeploy.server import listening
+
         flags = self._flags
         ports = [
             await listening.grpc(flags, self._core, self._metrics),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,18 +63,18 @@ def inputs_of(tensors: Mapping[str, Any], call: Call) -> dict[str, Array]:
     Raises:
         Failed: INVALID_ARGUMENT.
     """
-    wanted, sent = {given.alias for given in call.inputs}, set(tensors)
-    if len(wanted) != len(sent):
+    if len(tensors) != len(call.inputs):
+        wanted, sent = {given.alias for given in call.inputs}, set(tensors)
         raise _wrong(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != "
             f"len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. Missing but required: {_set(wanted - sent)}."
         )
     arrays = {}
     for given in call.inputs:
-        if given.alias not in sent:
+        if given.alias not in tensors:
             raise _wrong(
                 f"Signature input alias: {given.alias}(feed name: {given.tensor}) not found in request and no default "
-                f"value provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
+                f"value provided. Inputs expected to be in the request {_set(tensors)}, or default input alias set: "
             )
         arrays[given.alias] = _array(given.alias, tensors[given.alias])
     for at, given in enumerate(call.inputs):
@@ -106,12 +106,17 @@ def encoded(array: Array, *, packed: bool = False) -> bytes:
     if common is None:
         return bytes(tensor_of(array, packed=packed).SerializeToString())
     number, field = common
-    message = tensor_pb2.TensorProto(dtype=number)
-    message.tensor_shape.SetInParent()
-    for size in array.shape:
-        message.tensor_shape.dim.add(size=size)
-    head = bytes(message.SerializeToString())
+    head = _head(number, array.shape)
     return head + part(_TENSOR_CONTENT if packed else field, array.tobytes()) if array.size else head
+
+
+@lru_cache(maxsize=256)
+def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
+    message = tensor_pb2.TensorProto(dtype=dtype)
+    message.tensor_shape.SetInParent()
+    for size in shape:
+        message.tensor_shape.dim.add(size=size)
+    return bytes(message.SerializeToString())
 
 
 def part(number: int, content: bytes) -> bytes:

@@ -13,7 +13,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import examples, proto_tensor
 from tfsdeploy.server.examples import Task
-from tfsdeploy.server.grpc_service import tasks_of, unknown_signature
+from tfsdeploy.server.grpc_predict import unknown_signature
+from tfsdeploy.server.grpc_service import tasks_of
 from tfsdeploy.server.rest import no_signature
 
 if TYPE_CHECKING:
