@@ -62,6 +62,7 @@ bench-store: $(READY) ## object stores: against rclone, 10,000 versions, a fleet
 
 soak: $(READY) ## the tests with long counts: 1,000 kills each, 10,000 mutated files, longer and faster streams
 	TFSDEPLOY_KILLS=1000 TFSDEPLOY_FUZZ=10000 $(BIN)/python -m pytest -q --timeout 3600 tests/store tests/release tests/fleet
+	TFSDEPLOY_FUZZ=100000 $(BIN)/python -m pytest -q --timeout 7200 tests/server/test_fuzz.py
 	TFSDEPLOY_SOAK=1 $(BIN)/python -m pytest -q -m "scenario" --timeout 3600 tests/scenarios --modes embedded,like-tfs
 
 cluster: $(READY) ## a real Kubernetes of two nodes on this machine, for tests (needs root and Go; built the first time)
