@@ -315,3 +315,15 @@ def test_folders_that_nobody_asked_to_scan_again_are_scanned_with_each_configura
     unit.becomes("n", {1: "AVAILABLE"})
     unit.becomes("m", {1: "END", 2: "AVAILABLE"})
     unit.close()
+
+
+def test_a_model_that_comes_back_is_waited_for_as_a_new_one(own: Unit) -> None:
+    own.publish("m", 1)
+    own.publish("n", 1)
+    own.write(own.entry("m"), own.entry("n"))
+    own.reloader.start()
+    own.becomes("n", {1: "AVAILABLE"})
+    own.core.reload((own.entry("m"),))
+    own.becomes("n", {1: "END"})
+    own.core.reload((own.entry("m"), own.entry("n")))
+    assert [row.state for row in own.manager.status("n")] == ["AVAILABLE"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific
@@ -16,11 +16,12 @@ TENSORFLOW = 1  # ModelType
 _ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def read(file: str, *, first: bool = False) -> tuple[ModelConfig, ...]:
+def read(file: str, *, first: bool = False, served: Collection[str] = ()) -> tuple[ModelConfig, ...]:
     """The models of a configuration file.
 
     Args:
         file: its path.
+        served: the models of the configuration in force.
         first: at start-up a file without any list is no mistake; later it is none that one can go to.
 
     Raises:
@@ -38,16 +39,20 @@ def read(file: str, *, first: bool = False) -> tuple[ModelConfig, ...]:
                 "another.",
             )
         say("Taking no action for empty config.")
-    return from_message(message)
+    return from_message(message, served)
 
 
-def from_message(message: Any) -> tuple[ModelConfig, ...]:
+def from_message(message: Any, served: Collection[str] = ()) -> tuple[ModelConfig, ...]:
     """The models of a ModelServerConfig (model_servers/server_core.cc, ReloadConfig and its checks).
+
+    Args:
+        message: the configuration.
+        served: the models of the one in force: their platform stays.
 
     Raises:
         Failed: INVALID_ARGUMENT; nothing of it may be applied then.
     """
-    return _checked(tuple(_model(entry) for entry in message.model_config_list.config))
+    return _checked(tuple(_model(entry, served) for entry in message.model_config_list.config))
 
 
 def single(flags: Flags) -> tuple[ModelConfig, ...]:
@@ -103,7 +108,7 @@ def _checked(models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
     return models
 
 
-def _model(entry: Any) -> ModelConfig:
+def _model(entry: Any, served: Collection[str]) -> ModelConfig:
     if not entry.model_platform and not entry.model_type:
         raise _wrong(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
@@ -117,6 +122,11 @@ def _model(entry: Any) -> ModelConfig:
     if entry.model_type > TENSORFLOW:
         raise _wrong(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
     if entry.model_platform not in ("", "tensorflow"):
+        if entry.name in served:
+            raise _wrong(
+                f"Illegal to change a model's platform. For model {entry.name} platform was tensorflow and new "
+                f"platform requested is {entry.model_platform}"
+            )
         raise _wrong(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
     if entry.HasField("logging_config"):
         raise _wrong("No request-logger-creator provided.")

@@ -44,6 +44,7 @@ class Core:
         self.manager = manager
         self._check_methods = check_methods
         self.labels: Mapping[str, Mapping[str, int]] | None = None
+        self.served: frozenset[str] = frozenset()
         self.reload: Callable[[tuple[ModelConfig, ...]], None] = lambda models: None
         self.unready: Callable[[], list[str]] = lambda: ["no configuration was applied yet"]
 

@@ -191,10 +191,11 @@ class Service:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported",
             )
-        models: tuple[ModelConfig, ...] = from_message(request.config)
+        models: tuple[ModelConfig, ...] = from_message(request.config, self._core.served)
         self._core.reload(models)
         response = messages.ReloadConfigResponse(status={})
-        for name in request.metric_names:
+        # In the order in which the original's map gives them.
+        for name in reversed(request.metric_names):
             # Asked for by name and counted from zero; none of these counters is kept here.
             response.metric.add(name=name, int64_value_increase=0)
         return bytes(response.SerializeToString())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from tfsdeploy.protocol.model_config import ModelConfig, Specific
@@ -18,6 +18,9 @@ from tfsdeploy.server.policy import State
 
 LOOK_SECONDS = 0.025
 """How often the configuration file is looked at: a stat. The original reads it anew at its polls only."""
+
+ANSWER_SECONDS = 0.1
+"""How long after the answer to a reload its models change: as long as a turn of the original's manager."""
 
 SCAN_SECONDS = 0.25
 """How often the folders are looked at, unless ``--file_system_poll_wait_seconds`` asks for less."""
@@ -81,26 +84,33 @@ class Reloader:
     def _answer(self, models: tuple[ModelConfig, ...]) -> None:
         """What HandleReloadConfigRequest does: apply, and wait for model names that are new.
 
-        The original waits for a folder without versions, too, for ever, and holds every other reload meanwhile.
+        Like the original it is over before anything happens to the models that were there. That one waits for a folder
+        without versions, too, for ever, and holds every other reload meanwhile.
 
         Raises:
             Failed: as `apply`; or a new model has no version, or none that could be loaded.
         """
-        new = self.apply(models)
         if self._flags.like_tfs:
+            self.apply(models)
             return
-        manager = self._core.manager
-        self._wait_for(
-            {name for name in new if manager.aspired(name)},
-            "model",
-            {name: self._told.get(name, "") for name in new if not manager.aspired(name)},
-        )
+        new = self.apply(models, only_new=True)
+        later = threading.Timer(ANSWER_SECONDS, self._scan)
+        later.daemon = True
+        later.start()
+        aspired = {name: self._core.manager.aspired(name) for name in new}
+        missing = {name: self._told.get(name, "") for name, versions in aspired.items() if not versions}
+        self._wait_for(new - missing.keys(), "model", missing)
 
-    def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False) -> set[str]:
+    def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False, only_new: bool = False) -> set[str]:
         """Make a configuration the one in force.
 
         Labels come first and refuse it as a whole. Like the original it then waits for model names that are new, and
         holds every other reload meanwhile; otherwise it returns at once.
+
+        Args:
+            models: all of them.
+            first: it is the first one.
+            only_new: look at the folders of new models alone for now.
 
         Returns:
             The model names that are new.
@@ -122,12 +132,13 @@ class Reloader:
             )
             new = {model.name for model in models} - {model.name for model in self._models}
             self._models = models
+            self._core.served = frozenset(model.name for model in models)
             self._core.unready = self._unready
-            manager.aspire({name: {} for name in manager.models() - {model.name for model in models}})
             if self._flags.like_tfs:
+                self._unload_others()
                 self._wait_for(new, "servable" if first else "model")
             elif self._flags.file_system_poll_wait_seconds >= 0:
-                self._scan()
+                self._scan(new if only_new else None)
             return new
 
     def _unready(self) -> list[str]:
@@ -144,7 +155,14 @@ class Reloader:
         manager = self._core.manager
 
         def settled() -> bool:
-            return all(any(row.state in (State.AVAILABLE, State.END) for row in manager.status(n)) for n in names)
+            # Rows of an earlier life of the same name say nothing about this one.
+            return all(
+                any(
+                    row.version in manager.aspired(name) and row.state in (State.AVAILABLE, State.END)
+                    for row in manager.status(name)
+                )
+                for name in names
+            )
 
         if not manager.wait(settled):
             return
@@ -152,16 +170,24 @@ class Reloader:
             f"{{{{name: {name} version: {row.version}}} due to error: {row.code}: {row.message}}}, "
             for name in sorted(names)
             for row in _failed(manager.status(name))
+            if row.version in manager.aspired(name)
         ] + [f"{{{{name: {name}}} due to error: NOT_FOUND: {missing[name]}}}, " for name in sorted(missing)]
         if failed:
             raise Failed("UNKNOWN", f"{len(failed)} {noun}(s) did not become available: {{{''.join(failed)}}}")
 
-    def _scan(self) -> None:
+    def _unload_others(self) -> None:
+        manager = self._core.manager
+        manager.aspire({name: {} for name in manager.models() - {model.name for model in self._models}})
+
+    def _scan(self, names: Collection[str] | None = None) -> None:
+        """Look at the folders of all models, or of some."""
         with self._scanning:
-            models = self._models
+            models = self._models if names is None else tuple(m for m in self._models if m.name in names)
             if self._flags.like_tfs:
                 self._scan_as_one(models)
                 return
+            if names is None:
+                self._unload_others()
             for model in models:
                 self._scan_alone(model)
             if self._flags.retry_failed_seconds > 0:
@@ -223,7 +249,7 @@ class Reloader:
 
     def _reread(self) -> bool:
         try:
-            self.apply(config.read(self._flags.model_config_file))
+            self.apply(config.read(self._flags.model_config_file, served=self._core.served))
         except Failed as failed:
             self._tell("", f"Failed to read ModelServerConfig file: {failed.code}: {failed.message}")
             return False
