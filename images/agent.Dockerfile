@@ -10,7 +10,7 @@ COPY images /src/images
 COPY templates /src/templates
 COPY tfsdeploy /src/tfsdeploy
 RUN pip install --no-cache-dir --prefix=/product --no-deps /src
-RUN mkdir -p /folders/run /folders/state
+RUN mkdir -p /folders/run /folders/state /folders/models /folders/handed
 
 FROM python:3.11-slim-bookworm
 # Two layers: what changes with every line of code is the small one.
@@ -19,6 +19,8 @@ COPY --from=build /product /usr/local
 # Docker gives a new volume the owner of the folder that it is first mounted over.
 COPY --from=build --chown=65532:65532 /folders/run /run/tfsdeploy
 COPY --from=build --chown=65532:65532 /folders/state /var/lib/tfsdeploy
+COPY --from=build --chown=65532:65532 /folders/models /models
+COPY --from=build --chown=65532:65532 /folders/handed /run/secrets/tfsdeploy
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["tfsdeploy"]

@@ -75,10 +75,10 @@ class MortalS3:
 
 
 @contextmanager
-def mortal_s3(folder: Path) -> Iterator[MortalS3]:
-    """One on loopback, until the block ends."""
+def mortal_s3(folder: Path, host: str = "127.0.0.1") -> Iterator[MortalS3]:
+    """One on loopback or another address of this machine, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = MortalS3(folder, free_ports(8))
+    server = MortalS3(folder, free_ports(8), host)
     server.start()
     try:
         yield server

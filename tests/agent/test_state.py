@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import io
+import json
+import stat
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,26 +19,74 @@ from hypothesis import strategies as st
 from tfsdeploy.agent.replica.announce import announce, retract
 from tfsdeploy.agent.replica.server import ModelServer
 from tfsdeploy.agent.sources import _endpoints
-from tfsdeploy.agent.state import WORD_BYTES, identity, packed, swap, unpacked
+from tfsdeploy.agent.state import identity, serve, swap
 from tfsdeploy.release.conflict import Conflict
 from tfsdeploy.release.disk import ReleaseFolder
+from tfsdeploy.release.history import decode_entry
 from tfsdeploy.release.model import Release, encode
 from tfsdeploy.release.update import Author
 
 HOLD = [sys.executable, "-m", "tfsdeploy", "agent", "state", "hold"]
 
 
+def asked(folder: Path, *requests: object) -> list[dict[str, Any]]:
+    """What the command answers, one after the other."""
+    said = io.BytesIO()
+    serve(folder, folder / "handed", [json.dumps(request).encode() for request in requests], said)
+    return [json.loads(line) for line in said.getvalue().splitlines()]
+
+
 @given(st.text())
-def test_a_document_survives_the_command_line(text: str) -> None:
-    assert unpacked(packed(text)) == text
+def test_what_is_written_is_read(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write = {"do": "write", "name": "pins.json", "text": text}
+        read = {"do": "read", "name": "pins.json"}
+        assert asked(Path(folder), read, write, read) == [{"result": None}, {"result": None}, {"result": text}]
 
 
-def test_a_large_document_is_several_words() -> None:
-    text = os.urandom(600_000).hex()
-    words = packed(text)
-    assert len(words) > 1
-    assert max(map(len, words)) <= WORD_BYTES
-    assert unpacked(words) == text
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"do": "read", "name": "../passwd"},
+        {"do": "write", "name": "release.json", "text": "{}"},
+        {"do": "swap", "document": "{}"},
+        {"do": "something"},
+        [],
+    ],
+)
+def test_what_is_no_request_is_told_and_changes_nothing(request_: object, tmp_path: Path) -> None:
+    (answer,) = asked(tmp_path, request_)
+    assert answer == {
+        "error": "the agent of this fleet does not know this request: it is of another version",
+        "exit": 1,
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_swap_over_the_wire_and_its_history(tmp_path: Path) -> None:
+    first = Release("shop", uuid.uuid4().hex, 1, Author("ann@desk", "first").change())
+    second = first.next({}, Author("ann@desk", "second").change())
+    swaps = [
+        {"do": "swap", "expected": "none", "document": encode(first)},
+        {"do": "swap", "expected": identity(first), "document": encode(second)},
+        {"do": "swap", "expected": identity(first), "document": encode(second)},
+    ]
+    *won, lost, history = asked(tmp_path, *swaps, {"do": "history"})
+    assert won == [{"result": None}] * 2
+    assert (lost["exit"], "changed meanwhile: now generation 2 by ann@desk" in lost["error"]) == (5, True)
+    assert [decode_entry(text).change.command for text in history["result"]] == ["first"]
+
+
+def test_what_opens_the_store_is_for_its_user_alone(tmp_path: Path) -> None:
+    (tmp_path / "handed").mkdir()
+    over = {"do": "hand over", "files": {"credentials.json": '{"AWS_ACCESS_KEY_ID": "key"}'}}
+    assert asked(tmp_path, over, over, {"do": "hand over", "files": {}}) == [
+        {"result": True},
+        {"result": False},
+        {"result": False},
+    ]
+    file = tmp_path / "handed" / "credentials.json"
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ('{"AWS_ACCESS_KEY_ID": "key"}', 0o600)
 
 
 def test_a_swap_has_to_find_what_it_was_made_of(tmp_path: Path) -> None:

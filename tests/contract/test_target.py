@@ -69,7 +69,8 @@ def test_pins_are_handed_over(place: Place) -> None:
 
 
 def test_one_changes_the_shape_at_a_time(place: Place) -> None:
-    with place.target.exclusive(place.fleet()), pytest.raises(Busy), place.target.exclusive(place.fleet()):
+    fleet, report = place.fleet(), Silent()
+    with place.target.exclusive(fleet, report), pytest.raises(Busy), place.target.exclusive(fleet, report):
         pass
 
 

@@ -22,7 +22,7 @@ from tfsdeploy.report import Report, Silent
 class Settled(SmallFleet):
     """Its replicas and gateways are there already."""
 
-    def exclusive(self, fleet: Fleet) -> AbstractContextManager[None]:
+    def exclusive(self, fleet: Fleet, report: Report) -> AbstractContextManager[None]:
         return nullcontext()
 
     def prepare(self, fleet: Fleet, report: Report) -> None:

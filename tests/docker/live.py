@@ -59,6 +59,12 @@ class DockerFleet:
         write_example(source, offset=version - 0.5)
         FileStore(self.folder / "models").publish(model, source, version)
 
+    def push_to_store(self, model: str, version: int) -> None:
+        """Publish a version by the command, into whatever store the fleet file names."""
+        source = self.folder / f"source-{version}"
+        write_example(source, offset=version - 0.5)
+        self.run("push", model, str(source), "--version", str(version))
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and go on."""
         self.folder.joinpath("fleet.yaml").write_text(yaml.safe_dump(self.spec, sort_keys=False))

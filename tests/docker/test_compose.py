@@ -14,6 +14,7 @@ from tests.docker.compose import compose
 from tests.docker.engine import Engine
 from tests.docker.live import DockerFleet
 from tests.render.docker.goldens import NAMES, ROOT
+from tests.scenarios.live import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -57,8 +58,15 @@ def facts(fleet: DockerFleet) -> dict[str, dict[str, Any]]:
     return found
 
 
+def unwell(fleet: DockerFleet) -> list[str]:
+    """The containers whose health check has not succeeded; the keeper has none."""
+    rows = json.loads(fleet.engine.docker("inspect", *fleet.containers()))
+    return [row["Name"] for row in rows if row["State"].get("Health", {}).get("Status", "healthy") != "healthy"]
+
+
 def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
     fleet.up()
+    eventually(lambda: unwell(fleet) == [], "healthy containers", 60)
     by_up = facts(fleet)
     fleet.run("down", "--yes")
     fleet.run("render", "-o", "deploy")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -13,13 +13,12 @@ import socket
 import sys
 import threading
 import uuid
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from tfsdeploy.errors import Busy
+from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.files import replace_file
 from tfsdeploy.release.conflict import Conflict, check_expected
 from tfsdeploy.release.disk import ReleaseFolder
@@ -28,31 +27,11 @@ from tfsdeploy.release.update import Author
 
 log = logging.getLogger(__name__)
 
-WORD_BYTES = 96 * 1024
-"""Linux takes arguments of at most 128 KiB each."""
-
 CHUNK = 1 << 16
 CONNECT_SECONDS = 3.0
 
 GIVEN_FILES = ("settings.json", "pins.json")
-
-
-def packed(text: str) -> tuple[str, ...]:
-    """A document as words of a command line: through `docker exec` nothing else passes on every way to an engine."""
-    packed_text = base64.b64encode(zlib.compress(text.encode())).decode()
-    return tuple(packed_text[at : at + WORD_BYTES] for at in range(0, len(packed_text), WORD_BYTES))
-
-
-def unpacked(words: Sequence[str]) -> str:
-    """The inverse of `packed`.
-
-    Raises:
-        ValueError: nonsense.
-    """
-    try:
-        return zlib.decompress(base64.b64decode("".join(words), validate=True)).decode()
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
+READ = ("release.json", *GIVEN_FILES)
 
 
 def identity(release: Release | None) -> str:
@@ -78,6 +57,66 @@ def forget(folder: Path, names: Sequence[str]) -> None:
     """Remove what replicas that are gone have announced."""
     for name in names:
         shutil.rmtree(folder / "replicas" / name, ignore_errors=True)
+
+
+def hand_over(folder: Path, files: Mapping[str, str]) -> bool:
+    """Let whoever sees the folder have what opens the store; whether that is other than what was there.
+
+    Args:
+        folder: where it goes; only its user reads it.
+        files: name -> content; what is not among them stays as it is.
+    """
+    changed = [name for name, text in files.items() if _text_of(folder / name) != text]
+    before = os.umask(0o077)
+    try:
+        for name in changed:
+            replace_file(folder / name, files[name])
+    finally:
+        os.umask(before)
+    return bool(changed)
+
+
+def serve(folder: Path, handed: Path, asked: Iterable[bytes], said: BinaryIO) -> None:
+    """Answer requests, a JSON document a line, until there are no more.
+
+    Args:
+        folder: the fleet's state.
+        handed: where replica agents find what opens the store.
+        asked: the requests: what to ``do``, and what it needs.
+        said: gets an answer for each: ``result``, or ``error`` with the exit code that a command would have.
+    """
+    for line in asked:
+        try:
+            answer = {"result": _answered(folder, handed, json.loads(line))}
+        except (TfsdeployError, OSError, ValueError) as error:
+            said_error = error if isinstance(error, TfsdeployError) else TfsdeployError(str(error))
+            answer = {"error": said_error.message, "exit": said_error.exit_code}
+        said.write(json.dumps(answer).encode() + b"\n")
+        said.flush()
+
+
+def _answered(folder: Path, handed: Path, request: Mapping[str, Any]) -> Any:
+    match request:
+        case {"do": "read", "name": str(name)} if name in READ:
+            return _text_of(folder / name)
+        case {"do": "history"}:
+            return [text for file in sorted(folder.glob("history/*.json")) if (text := _text_of(file)) is not None]
+        case {"do": "write", "name": str(name), "text": str(text)} if name in GIVEN_FILES:
+            return replace_file(folder / name, text)
+        case {"do": "swap", "expected": str(expected), "document": str(document)}:
+            return swap(folder, expected, document)
+        case {"do": "forget", "names": list(names)}:
+            return forget(folder, names)
+        case {"do": "hand over", "files": dict(files)}:
+            return hand_over(handed, files)
+    raise TfsdeployError("the agent of this fleet does not know this request: it is of another version")
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_bytes().decode()
+    except FileNotFoundError:
+        return None
 
 
 def hold(folder: Path, who: str, until: BinaryIO) -> None:

@@ -19,6 +19,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--in-cluster", is_flag=True, help="Run in a pod: the release is the ConfigMap FLEET-release.")
 @click.option("--store", required=True, help="URL of the model store.")
 @click.option("--store-options", default="{}", help="How an object store is reached, as JSON; never a secret.")
+@click.option("--credentials", type=_PATH, help="File with what opens an object store.  [default: surroundings]")
 @click.option("--models", type=_PATH, help="Where versions of an object store are kept.  [default: in --folder]")
 @click.option("--disk", type=int, metavar="BYTES", help="What they may have together.  [default: what the disk has]")
 @click.option("--folder", type=_PATH, required=True, help="The agent's own folder; models.config stands there.")
@@ -43,6 +44,7 @@ def command(
     in_cluster: bool,
     store: str,
     store_options: str,
+    credentials: Path | None,
     models: Path | None,
     disk: int | None,
     folder: Path,
@@ -84,7 +86,7 @@ def command(
     cache = (verified_cache or folder / "verified.json").absolute()
     source = release_source(fleet, release, in_cluster)
     options = json.loads(store_options)
-    found = open_store(store, options)
+    found = open_store(store, options, credentials)
     if isinstance(found, FileStore):
         return run(settings, source, found, cache)
     from tfsdeploy.render.quantities import bytes_of

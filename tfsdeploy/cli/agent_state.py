@@ -26,37 +26,14 @@ def keep(folder: Path, fleet: str, given: Path | None) -> None:
     state.keep(folder, fleet, given)
 
 
-@command.command("swap")
+@command.command("serve")
 @_FOLDER
-@click.option("--expected", required=True, help="UID:GENERATION of the present release, or none.")
-@click.argument("words", nargs=-1, required=True)
-def swap(folder: Path, expected: str, words: tuple[str, ...]) -> None:
-    """Write the release if nobody else did; exit 5 if somebody did."""
+@click.option("--handed", type=click.Path(path_type=Path), required=True, help="For what opens the store.")
+def serve(folder: Path, handed: Path) -> None:
+    """Answer requests that come as JSON documents, a line each, until the input ends."""
     from tfsdeploy.agent import state
 
-    state.swap(folder, expected, state.unpacked(words))
-
-
-@command.command("write")
-@_FOLDER
-@click.argument("name", type=click.Choice(["settings.json", "pins.json"]))
-@click.argument("words", nargs=-1, required=True)
-def write(folder: Path, name: str, words: tuple[str, ...]) -> None:
-    """Replace a file."""
-    from tfsdeploy.agent import state
-    from tfsdeploy.files import replace_file
-
-    replace_file(folder / name, state.unpacked(words))
-
-
-@command.command("forget")
-@_FOLDER
-@click.argument("names", nargs=-1)
-def forget(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove what replicas that are gone have announced."""
-    from tfsdeploy.agent import state
-
-    state.forget(folder, names)
+    state.serve(folder, handed, sys.stdin.buffer, sys.stdout.buffer)
 
 
 @command.command("hold")

@@ -18,11 +18,24 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 
+IN_VOLUMES = ("pvc://", "nfs://")
+"""Stores that only replicas see."""
+
+
+def _url(call: Call) -> str:
+    """Of the store of the fleet that a call is about."""
+    return call.settings.store if call.named else call.fleet.store.url
+
 
 def _is_here(call: Call) -> bool:
-    """Whether a store that is a folder is one of this machine, which the fleet's replicas see too."""
-    if call.target.kind != "docker":
-        return call.target.kind == LOCAL
+    """Whether what this machine sees at the store's URL is what the fleet's replicas see, in the same way."""
+    from tfsdeploy.fleet.addresses import is_object_store
+
+    if call.target.kind == LOCAL:
+        return True
+    url = _url(call)
+    if call.target.kind != "docker" or is_object_store(url) or url.startswith(IN_VOLUMES):
+        return False
     from tfsdeploy.targets.docker.target import DockerTarget
 
     assert isinstance(call.target, DockerTarget)
@@ -51,7 +64,7 @@ def readable(call: Call) -> StoredModels | ReplicaModels:
     """The store of the fleet that a call is about, read from here or through the fleet's replicas."""
     from tfsdeploy.fleet.addresses import is_object_store
 
-    url = call.settings.store if call.named else call.fleet.store.url
+    url = _url(call)
     # An object store may be reached from here too; once the fleet is up, its replicas surely reach it.
     if _is_here(call) or (is_object_store(url) and call.target.settings() is None):
         return models_of(call)
@@ -67,13 +80,13 @@ def models_of(call: Call) -> StoredModels:
     """The store of the fleet that a call is about, to be read and written from here.
 
     Raises:
-        UsageError: only the fleet's pods can reach it.
+        UsageError: only the fleet's replicas can reach it.
         TfsdeployError: it is away.
     """
-    url = call.settings.store if call.named else call.fleet.store.url
-    if url.startswith(("pvc://", "nfs://")):
+    url = _url(call)
+    if url.startswith(IN_VOLUMES):
         raise UsageError(
-            "only the fleet's pods can reach this store",
+            "only the fleet's replicas can reach this store",
             where=url,
             hint="run this where the volume is mounted, with a fleet file whose store is file://FOLDER",
         )
@@ -123,7 +136,7 @@ def remembering(call: Call) -> Target:
     from tfsdeploy.fleet.addresses import is_object_store
     from tfsdeploy.targets.local.credentials import has_credentials
 
-    url = call.settings.store if call.named else call.fleet.store.url
+    url = _url(call)
     if not _is_here(call) and not (is_object_store(url) and has_credentials(os.environ)):
         return call.target
     from tfsdeploy.deploy.stores import StoredModels

@@ -68,7 +68,7 @@ def up(
     Raises:
         TfsdeployError: something was not ready in time; says what, and what stands.
     """
-    with target.exclusive(fleet):
+    with target.exclusive(fleet, report):
         # Said before anything is made: a version that is pinned and not there, a model that another command holds.
         shape = target.changes(fleet)
         present = target.releases().read() or nothing(fleet.name)

@@ -63,8 +63,12 @@ class Bucket:
 
     def __init__(self, url: str, client: ObjectStore, *, conditional: bool = True) -> None:
         self.url = url
-        self._client = client
+        self._opened = client
         self._conditional = conditional
+
+    @property
+    def _client(self) -> ObjectStore:
+        return self._opened
 
     def stat(self, key: str) -> Stat | None:
         """An object's size and tag; None if it is not there (or the bucket, which this question cannot tell)."""

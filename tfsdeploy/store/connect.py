@@ -68,7 +68,7 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
     if endpoint.startswith("http://"):
         client["allow_http"] = True
     if options.get("ca_file"):
-        client["root_certificate"] = _certificates(Path(str(options["ca_file"])))
+        client["root_certificate"] = certificates(Path(str(options["ca_file"])))
     try:
         return make(bucket, prefix=prefix, client_options=client, retry_config=_RETRY, **config)
     except Exception as error:
@@ -112,12 +112,26 @@ def _host_of_bucket(endpoint: str, bucket: str) -> str:
     return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path}".rstrip("/")
 
 
-def _profile() -> dict[str, str]:
+def profile_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the AWS profile of the user says, as the variables that say the same; nothing that the environment has.
+
+    Raises:
+        TfsdeployError: the profile cannot be read, or there is none of the name that is asked for.
+    """
+    profile, found = _profile(environment), dict[str, str]()
+    if not any(environment.get(name) for name in _AWS_CREDENTIALS):
+        found |= {theirs.upper(): profile[theirs] for theirs in _PROFILE if profile.get(theirs)}
+    if profile.get("region") and not (environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")):
+        found["AWS_REGION"] = profile["region"]
+    return found
+
+
+def _profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The AWS profile of the user: its region, and credentials if they are written there; empty if there is none."""
     home = Path("~/.aws").expanduser()
-    name = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
-    shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials")
-    config = Path(os.environ.get("AWS_CONFIG_FILE") or home / "config")
+    name = environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    shared = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials")
+    config = Path(environment.get("AWS_CONFIG_FILE") or home / "config")
     found: dict[str, str] = {}
     for file, section in ((config, f"profile {name}" if name else "default"), (shared, name or "default")):
         parser = configparser.ConfigParser(interpolation=None)
@@ -133,7 +147,12 @@ def _profile() -> dict[str, str]:
     return found
 
 
-def _certificates(file: Path) -> bytes:
+def certificates(file: Path) -> bytes:
+    """The content of a CA file.
+
+    Raises:
+        TfsdeployError: it cannot be read, or holds no certificate.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -115,8 +115,12 @@ class Target(Protocol):
     def changes(self, fleet: Fleet) -> tuple[str, ...]:
         """What `apply` would do, a line each with its reason; empty if the shape is as the fleet file says."""
 
-    def exclusive(self, fleet: Fleet) -> AbstractContextManager[None]:
+    def exclusive(self, fleet: Fleet, report: Report) -> AbstractContextManager[None]:
         """Nobody else changes the shape of this fleet meanwhile.
+
+        Args:
+            fleet: what is wanted.
+            report: hears what takes its time before.
 
         Raises:
             Busy: somebody else does.

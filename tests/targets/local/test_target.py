@@ -39,7 +39,8 @@ def fleet_of(name: str = "shop", file: str = "fleet.yaml", **parts: Any) -> Flee
 def test_a_name_belongs_to_one_file(tmp_path: Path) -> None:
     LocalTarget("shop", tmp_path).prepare(fleet_of(file="/a/fleet.yaml"), Silent())
     other = LocalTarget("shop", tmp_path)
-    with pytest.raises(UsageError, match=r"belongs to another file: /a/fleet\.yaml"), other.exclusive(fleet_of()):
+    theirs = pytest.raises(UsageError, match=r"belongs to another file: /a/fleet\.yaml")
+    with theirs, other.exclusive(fleet_of(), Silent()):
         pass
     with pytest.raises(UsageError, match="belongs to another file"):
         other.changes(fleet_of())
@@ -49,13 +50,13 @@ def test_a_name_belongs_to_one_file(tmp_path: Path) -> None:
 def test_a_second_up_of_one_fleet_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     fleet = fleet_of()
     first, second = LocalTarget("shop", tmp_path), LocalTarget("shop", tmp_path)
-    with first.exclusive(fleet):
+    with first.exclusive(fleet, Silent()):
         first.prepare(fleet, Silent())
-        with pytest.raises(Busy, match="is being changed by process"), second.exclusive(fleet):
+        with pytest.raises(Busy, match="is being changed by process"), second.exclusive(fleet, Silent()):
             pass
         with pytest.raises(Busy):
             second.remove(Silent(), timeout=1)
-    with second.exclusive(fleet):
+    with second.exclusive(fleet, Silent()):
         pass
 
 
@@ -65,7 +66,7 @@ def test_a_busy_gateway_port_is_refused_and_nothing_is_left(tmp_path: Path) -> N
         fleet = fleet_of(gateway={"rest": port, "grpc": 0})
         target = LocalTarget("shop", tmp_path / "home")
         in_use = rf"port {port} of 127\.0\.0\.1 is in use by \S+ \(process \d+\)"
-        with pytest.raises(TfsdeployError, match=in_use) as busy, target.exclusive(fleet):
+        with pytest.raises(TfsdeployError, match=in_use) as busy, target.exclusive(fleet, Silent()):
             target.prepare(fleet, Silent())
     assert busy.value.where == "gateway.rest"
     assert not (tmp_path / "home").exists()

@@ -33,7 +33,7 @@ def docker_artefacts(fleet: Fleet) -> dict[str, str]:
         UsageError: containers cannot reach the fleet's store, or its ports are left open.
     """
     made = (keeper(fleet, GIVEN), *containers(fleet))
-    volumes = sorted({mount.source for one in made for mount in one.mounts if mount.kind == "volume"})
+    mounts = {mount.source: mount.made for one in made for mount in one.mounts if mount.kind == "volume"}
     first = {(one.unit): one.name for one in reversed(made)}
 
     def depends(container: Container) -> list[str]:
@@ -46,7 +46,7 @@ def docker_artefacts(fleet: Fleet) -> dict[str, str]:
         name=fleet.name,
         network=values.network_name(fleet.name),
         ours={f"{values.LABEL}.fleet": fleet.name},
-        volumes=volumes,
+        volumes=dict(sorted(mounts.items())),
         containers=[(one, labels(fleet, one)) for one in made],
         depends=depends,
         health=values.HEALTH_SECONDS,

@@ -11,21 +11,39 @@ Kind = Literal["state", "replica", "gateway"]
 LABEL = "tfsdeploy"
 """Labels of containers, volumes and networks begin with it; what has none of them is somebody else's."""
 
+STATE = "/var/lib/tfsdeploy"
+"""The fleet's state: the release, its history, the pins, and where replicas are."""
+
+GIVEN = "/etc/tfsdeploy"
+"""Where a keeper finds what a rendered folder hands over."""
+
+HANDED = "/run/secrets/tfsdeploy"
+"""Where replica agents find what opens the object store."""
+
 USER = "65532:65532"
 LOG_OPTIONS = {"max-file": "3", "max-size": "10m"}
-HEALTH_SECONDS = {"interval": 10, "timeout": 5, "start_period": 60}
+HEALTH_SECONDS = {"interval": 15, "timeout": 5, "start_period": 60}
 TMP = "size=256m,mode=1777"
 """What every container has in memory for temporary files: its root cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A volume or a folder of the host, in a container."""
+    """A volume or a folder of the host, in a container.
+
+    Attributes:
+        kind: which of them.
+        source: the volume's name, or the folder.
+        target: where the container sees it.
+        read_only: the container cannot write there.
+        made: a volume that the fleet makes and removes; False: somebody else's, which must be there.
+    """
 
     kind: Literal["volume", "bind"]
     source: str
     target: str
     read_only: bool = False
+    made: bool = True
 
     def __str__(self) -> str:
         return f"{self.kind} {self.source} at {self.target}{', read-only' if self.read_only else ''}"
@@ -101,6 +119,16 @@ def state_volume(fleet_name: str) -> str:
 def run_volume(unit: str) -> str:
     """The volume that the containers of a unit share."""
     return f"{unit}-run"
+
+
+def models_volume(fleet_name: str) -> str:
+    """The volume into which replicas fetch models from an object store, one for all of them."""
+    return f"{fleet_name}-models"
+
+
+def handed_volume(fleet_name: str) -> str:
+    """The volume with what opens the object store: written through the keeper, read by replica agents."""
+    return f"{fleet_name}-handed"
 
 
 def keeper_name(fleet_name: str) -> str:

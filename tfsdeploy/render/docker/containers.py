@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tfsdeploy.errors import UsageError
-from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_flags
 from tfsdeploy.names import gateway_name, replica_name
@@ -16,22 +15,28 @@ from tfsdeploy.render.containers import (
     AGENT_PORT,
     GATEWAY_DRAIN_SECONDS,
     GRPC_PORT,
-    MODELS,
     REST_PORT,
     RUN,
     heap_bytes,
     model_server_flags,
 )
-from tfsdeploy.render.docker.container import Container, Kind, Mount, Port, keeper_name, run_volume, state_volume
+from tfsdeploy.render.docker.container import (
+    GIVEN,
+    HANDED,
+    STATE,
+    Container,
+    Kind,
+    Mount,
+    Port,
+    handed_volume,
+    keeper_name,
+    run_volume,
+    state_volume,
+)
+from tfsdeploy.render.docker.models import models
 from tfsdeploy.render.images import full_image
 from tfsdeploy.render.quantities import bytes_of, cores_of
-from tfsdeploy.render.serving import batching_text, gateway_flags, number, store_flags
-
-STATE = "/var/lib/tfsdeploy"
-"""The fleet's state: the release, its history, the pins, and where replicas are."""
-
-GIVEN = "/etc/tfsdeploy"
-"""Where a keeper finds what a rendered folder hands over."""
+from tfsdeploy.render.serving import batching_text, gateway_flags, number
 
 SPARE_SECONDS = 15.0
 SHARES_PER_CORE = 1024
@@ -41,8 +46,10 @@ SHELL = ("/bin/sh", "-c")
 _WAITS = f'cd {RUN}; while [ ! -e {{file}} ]; do sleep 0.1; done; exec "$0" "$@"'
 _BATCHING_FILE = "/tmp/batching.config"
 _BATCHING = f'printf %s "$BATCHING" > {_BATCHING_FILE}; '
+# Envoy refuses HTTP/1.0.
+_HEAD = r"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 _ANSWERS = (
-    'exec 3<>/dev/tcp/127.0.0.1/{port} && printf "GET {path} HTTP/1.0\\r\\n\\r\\n" >&3 && '
+    f'exec 3<>/dev/tcp/127.0.0.1/{{port}} && printf "GET {{path}} {_HEAD}" >&3 && '
     'read -r _ code _ <&3 && [ "$code" = 200 ]'
 )
 _LISTENS = "exec 3<>/dev/tcp/127.0.0.1/{port}"
@@ -56,7 +63,7 @@ def keeper(fleet: Fleet, given: str | None = None) -> Container:
         given: a folder of the host with the settings and the pins, if no command hands them over.
     """
     flags = [f"--folder={STATE}", f"--fleet={fleet.name}"]
-    mounts = [_state(fleet)]
+    mounts = [_state(fleet), Mount("volume", handed_volume(fleet.name), HANDED)]
     if given is not None:
         flags.append(f"--given={GIVEN}")
         mounts.append(Mount("bind", given, GIVEN, read_only=True))
@@ -70,29 +77,29 @@ def replica(fleet: Fleet, ordinal: int, name: str | None = None) -> tuple[Contai
     Raises:
         UsageError: containers cannot reach the store.
     """
-    unit = name or replica_name(fleet.name, ordinal)
-    server = f"{unit}-server"
+    unit, found = name or replica_name(fleet.name, ordinal), models(fleet)
+    host = f"{unit}-server"
     flags = {
         "--name": unit,
         "--fleet": fleet.name,
         "--release": f"{STATE}/release.json",
-        "--store": f"file://{MODELS}",
+        "--store": found.url,
         "--folder": RUN,
-        "--server-rest": f"{server}:{REST_PORT}",
-        "--server-grpc": f"{server}:{GRPC_PORT}",
+        "--server-rest": f"{host}:{REST_PORT}",
+        "--server-grpc": f"{host}:{GRPC_PORT}",
         "--announce": f"{STATE}/replicas",
         "--listen": f"0.0.0.0:{AGENT_PORT}",
         "--drain-seconds": number(fleet.serving.drain_seconds),
         "--verified-cache": f"{STATE}/verified.json",
-        **store_flags(fleet.store),
+        **found.flags,
     }
-    models = Mount("bind", _store_folder(fleet), MODELS, read_only=True)
     run = Mount("volume", run_volume(unit), RUN)
     command = ("agent", "replica", *_spelled(flags))
-    agent = _agent(fleet, unit, "replica", ordinal, command, (_state(fleet), run, models))
+    agent = _agent(fleet, unit, "replica", ordinal, command, (_state(fleet), run, found.mount, *found.handed))
     # It leaves when every gateway has acknowledged, or has not been heard of for a lease.
     patience = int(LEASE_SECONDS + fleet.serving.drain_seconds + 10)
-    return replace(agent, stop_seconds=patience), _server(fleet, unit, ordinal, (run, models))
+    server = _server(fleet, unit, ordinal, (run, replace(found.mount, read_only=True)))
+    return replace(agent, stop_seconds=patience), server
 
 
 def gateway(fleet: Fleet, ordinal: int, name: str | None = None) -> tuple[Container, ...]:
@@ -222,20 +229,3 @@ def _shares(cpu: str) -> int:
 
 def _spelled(flags: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in flags.items())
-
-
-def _store_folder(fleet: Fleet) -> str:
-    """The folder of the host that is the store.
-
-    Raises:
-        UsageError: it is no folder.
-    """
-    scheme, _, path = fleet.store.url.partition("://")
-    if scheme == "file":
-        return path
-    where = f"{fleet.file}: store"
-    if is_object_store(fleet.store.url):
-        said = f"containers on Docker cannot read {scheme}:// stores in this version"
-        raise UsageError(said, where=where, hint="keep the models in a folder of the host for now: file:///srv/models")
-    hint = "mount it on the Docker host, and write the folder there: file:///srv/models"
-    raise UsageError(f"containers do not mount a {scheme}:// store", where=where, hint=hint)

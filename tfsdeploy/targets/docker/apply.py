@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from tfsdeploy.errors import TfsdeployError
@@ -32,6 +33,10 @@ LEAVING_SECONDS = 80
 """How long an agent may take to leave: every gateway has acknowledged, or has not been heard of for a lease."""
 
 ENDING_SECONDS = 10
+
+AT_A_TIME = 4
+"""Units whose containers are made at a time."""
+
 LAST_LINES = 3
 
 
@@ -42,17 +47,20 @@ class Executor:
         engine: where.
         fleet: what is wanted.
         reach: how agents are asked.
+        state: the fleet's.
         report: hears of every step and what is waited for.
         timeout: seconds that one step may take.
     """
 
-    def __init__(self, engine: Engine, fleet: Fleet, reach: Reach, report: Report, timeout: float) -> None:
+    def __init__(
+        self, engine: Engine, fleet: Fleet, reach: Reach, state: StateVolume, report: Report, timeout: float
+    ) -> None:
         self._engine = engine
         self._fleet = fleet
         self._reach = reach
         self._report = report
         self._timeout = timeout
-        self._state = StateVolume(engine, fleet.name)
+        self._state = state
 
     def run(self, steps: Sequence[Step]) -> None:
         """Every step in its order; mends, starts and removals that follow each other at once.
@@ -71,9 +79,10 @@ class Executor:
     def _together(self, steps: Sequence[Step]) -> None:
         for step in steps:
             self._report.say(str(step))
-            if isinstance(step, Mend | Start):
-                self._start(step.kind, step.ordinal)
-        self._wait_ready([step.name for step in steps if isinstance(step, Mend | Start)])
+        coming = [step for step in steps if isinstance(step, Mend | Start)]
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            list(pool.map(lambda step: self._start(step.kind, step.ordinal), coming))
+        self._wait_ready([step.name for step in coming])
         leaving = [step.name for step in steps if isinstance(step, Remove)]
         see_off(self._engine, self._state, self._fleet.name, leaving)
 
@@ -149,7 +158,7 @@ def start(engine: Engine, fleet: Fleet, container: Container) -> None:
     """Make one container with its volumes, and start it."""
     ours = {f"{LABEL}.fleet": fleet.name}
     for mount in container.mounts:
-        if mount.kind == "volume":
+        if mount.kind == "volume" and mount.made:
             engine.make_volume(mount.source, ours)
     engine.start(container, network_name(fleet.name), labels(fleet, container))
 

@@ -25,6 +25,10 @@ _BUSY = re.compile(
 )
 
 
+class NotRunning(TfsdeployError):
+    """A container in which a command was to run is not there, or does not run."""
+
+
 class Engine:
     """Requests to one engine; opened at the first one. ``DOCKER_HOST`` and its companions say which."""
 
@@ -115,6 +119,12 @@ class Engine:
                 _check_ours(f"volume {name}", self.client.volumes.get(name).attrs.get("Labels"), labels)
             except docker.errors.NotFound:
                 self.client.volumes.create(name, labels=dict(labels))
+
+    def has_volume(self, name: str) -> bool:
+        """Whether a volume is there, whoever made it."""
+        with self._said():
+            found = self.client.api.volumes(filters={"name": name})
+        return any(row["Name"] == name for row in found["Volumes"] or ())
 
     def start(self, container: Container, network: str, labels: Mapping[str, str]) -> None:
         """Make a container and start it.
@@ -217,19 +227,23 @@ class Engine:
                     found[entry.name.rpartition("/")[2]] = stream.read()
         return found
 
-    def run(self, name: str, argv: Sequence[str]) -> tuple[int, str]:
-        """Run a command in a container, to its end: its exit code, and what it printed."""
-        with self._said(name):
-            made = self.client.api.exec_create(name, list(argv))["Id"]
-            output = self.client.api.exec_start(made)
-            return int(self.client.api.exec_inspect(made)["ExitCode"]), output.decode(errors="replace")
-
     @contextmanager
     def opened(self, name: str, argv: Sequence[str]) -> Iterator[Any]:
-        """Run a command in a container, and talk with it through a socket; its input ends with the block."""
+        """Run a command in a container, and talk with it through a socket; its input ends with the block.
+
+        Raises:
+            NotRunning: there is no such container, or it does not run.
+        """
+        import docker
+
         with self._said(name):
-            made = self.client.api.exec_create(name, list(argv), stdin=True)["Id"]
-            line = self.client.api.exec_start(made, socket=True)
+            try:
+                made = self.client.api.exec_create(name, list(argv), stdin=True)["Id"]
+                line = self.client.api.exec_start(made, socket=True)
+            except docker.errors.APIError as error:
+                if error.status_code in (404, 409):
+                    raise NotRunning(f"container {name} does not run", hint="`tfsdeploy up` starts it") from error
+                raise
         raw = getattr(line, "_sock", line)
         raw.settimeout(None)
         try:

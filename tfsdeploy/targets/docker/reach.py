@@ -8,11 +8,9 @@ from typing import Any
 
 from tfsdeploy.render.containers import AGENT_PORT
 from tfsdeploy.targets.docker.engine import Engine
+from tfsdeploy.targets.docker.frames import Frames
 from tfsdeploy.targets.docker.observed import Seen
 from tfsdeploy.targets.forward import Forwards
-
-FRAME_HEAD_BYTES = 8
-"""Of what a command prints, the engine sends frames: a byte for the stream, three of nothing, four for the length."""
 
 
 class Reach:
@@ -44,21 +42,11 @@ class _Piped:
         self._stack = ExitStack()
         argv = ("tfsdeploy", "agent", "state", "pipe", f"--to={to}")
         self._raw: Any = self._stack.enter_context(engine.opened(container, argv))
-        self._left = 0
+        self._frames = Frames(self._raw)
 
     def recv(self, size: int) -> bytes:
         """Some of what came; nothing at the end."""
-        while not self._left:
-            head = b""
-            while len(head) < FRAME_HEAD_BYTES:
-                more: bytes = self._raw.recv(FRAME_HEAD_BYTES - len(head))
-                if not more:
-                    return b""
-                head += more
-            self._left = int.from_bytes(head[4:], "big")
-        found: bytes = self._raw.recv(min(size, self._left))
-        self._left -= len(found)
-        return found
+        return self._frames.recv(size)
 
     def sendall(self, chunk: bytes) -> None:
         """Send all of it."""

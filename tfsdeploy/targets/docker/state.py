@@ -1,24 +1,29 @@
-"""A fleet's state in its volume: read as files of a container, written by a command that runs in one."""
+"""A fleet's state in its volume, read and written by a command that runs in one of the fleet's containers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tfsdeploy.agent.state import identity, packed
+from tfsdeploy.agent.state import identity
 from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.release.conflict import Conflict
 from tfsdeploy.release.history import Entry, decode_entry, newest_first
 from tfsdeploy.release.model import InvalidRelease, Release, decode, encode
-from tfsdeploy.render.docker.containers import STATE
+from tfsdeploy.render.docker.container import STATE, keeper_name, state_volume
 from tfsdeploy.targets.base import Settings
-from tfsdeploy.targets.docker.engine import Engine
+from tfsdeploy.targets.docker.engine import Engine, NotRunning
+from tfsdeploy.targets.docker.frames import Frames
+from tfsdeploy.targets.docker.talk import Denied, Ended, Talk
 from tfsdeploy.targets.settings import FILE, settings_from_text, settings_to_text
 
-BUSY_EXIT = Busy.exit_code
+
+class NobodyRuns(TfsdeployError):
+    """No container of the fleet runs, through which its state could be written."""
 
 
 class StateVolume:
@@ -32,6 +37,8 @@ class StateVolume:
     def __init__(self, engine: Engine, fleet_name: str) -> None:
         self._engine = engine
         self._fleet = fleet_name
+        self._lock = threading.Lock()
+        self._talk: Talk | None = None
 
     def read(self) -> Release | None:
         """The present generation; None before the first.
@@ -52,11 +59,18 @@ class StateVolume:
             Conflict: somebody else wrote meanwhile; nothing was written.
             TfsdeployError: no container of the fleet runs, or the disk refuses; the present generation stands.
         """
-        code, said = self._run("swap", f"--expected={identity(expected)}", *packed(encode(new)))
-        if code == BUSY_EXIT:
-            raise Conflict(_first(said), where=self._where("release.json"))
-        if code:
-            raise TfsdeployError(f"{_first(said)}; the fleet stays as it was", where=self._where("release.json"))
+        request = {"do": "swap", "expected": identity(expected), "document": encode(new)}
+        try:
+            try:
+                self._asked(request)
+            except Ended:
+                # It may have been written before the container was stopped.
+                if self.read() != new:
+                    self._ask(request)
+        except Denied as error:
+            kind = Conflict if error.exit_code == Busy.exit_code else TfsdeployError
+            stands = "" if kind is Conflict else "; the fleet stays as it was"
+            raise kind(error.message + stands, where=self._where("release.json")) from error
 
     def history(self) -> list[Entry]:
         """What changed, newest first; starts with the present generation."""
@@ -87,7 +101,7 @@ class StateVolume:
         """
         text = self._file(FILE)
         try:
-            return None if text is None else settings_from_text(text.decode())
+            return None if text is None else settings_from_text(text)
         except ValueError as error:
             hint = "`tfsdeploy up` writes it anew; what runs goes on meanwhile"
             raise TfsdeployError(f"not what `up` has written: {error}", where=self._where(FILE), hint=hint) from error
@@ -96,9 +110,18 @@ class StateVolume:
         """Remember what is applied."""
         self._write(FILE, settings_to_text(settings))
 
+    def hand_over(self, files: Mapping[str, bytes]) -> bool:
+        """Let replica agents have what opens the store; whether that is other than what they had.
+
+        Args:
+            files: see `tfsdeploy.store.handed`; what is not among them stays as it is.
+        """
+        changed: bool = self._ask({"do": "hand over", "files": {name: text.decode() for name, text in files.items()}})
+        return changed
+
     def forget(self, replicas: Sequence[str]) -> None:
         """Let gateways no longer look for replicas that are gone."""
-        self._checked("forget", *replicas)
+        self._ask({"do": "forget", "names": list(replicas)})
 
     @contextmanager
     def held(self, who: str) -> Iterator[None]:
@@ -109,65 +132,85 @@ class StateVolume:
         """
         keeper = self._keeper(running=True)
         argv = ("tfsdeploy", "agent", "state", "hold", f"--folder={STATE}", f"--who={who}")
-        with self._engine.opened(keeper, argv) as line:
-            said = _read_some(line)
-            if "held" not in said:
+        with self._engine.opened(keeper, argv) as raw:
+            frames = Frames(raw)
+            if frames.line() != b"held":
+                said = frames.errors.decode(errors="replace")
                 raise Busy(_first(said), hint="run this again when it is done")
             yield
 
     def _older(self) -> Iterator[Entry]:
-        keeper = self._keeper(running=False)
-        for text in self._engine.files(keeper, f"{STATE}/history").values() if keeper else ():
+        for text in self._ask({"do": "history"}):
             try:
                 yield decode_entry(text)
             except InvalidRelease:
                 continue
 
-    def _file(self, name: str) -> bytes | None:
-        keeper = self._keeper(running=False)
-        return self._engine.files(keeper, f"{STATE}/{name}").get(name) if keeper else None
+    def _file(self, name: str) -> str | None:
+        """What a file holds; None if it is not there, or no container that runs could tell."""
+        try:
+            text: str | None = self._ask({"do": "read", "name": name})
+            return text
+        except NobodyRuns:
+            keeper = self._keeper(running=False)
+            content = self._engine.files(keeper, f"{STATE}/{name}").get(name) if keeper else None
+            return None if content is None else content.decode(errors="replace")
 
     def _write(self, name: str, text: str) -> None:
-        self._checked("write", name, *packed(text))
+        try:
+            self._ask({"do": "write", "name": name, "text": text})
+        except Denied as error:
+            said = f"the fleet's state cannot be written: {error.message}"
+            raise TfsdeployError(said, where=self._where(name)) from error
 
-    def _checked(self, word: str, *words: str) -> None:
-        code, said = self._run(word, *words)
-        if code:
-            raise TfsdeployError(f"the fleet's state cannot be written: {_first(said)}", where=self._where(""))
+    def _ask(self, request: dict[str, Any]) -> Any:
+        """The result of a request that may be made twice: if a container is stopped, another one is asked."""
+        try:
+            return self._asked(request)
+        except Ended:
+            try:
+                return self._asked(request)
+            except Ended as error:
+                said = f"the fleet's state cannot be reached: {_first(str(error))}"
+                raise TfsdeployError(said, where=self._where("")) from error
 
-    def _run(self, word: str, *words: str) -> tuple[int, str]:
-        argv = ("tfsdeploy", "agent", "state", word, f"--folder={STATE}", *words)
-        return self._engine.run(self._keeper(running=True), argv)
+    def _asked(self, request: dict[str, Any]) -> Any:
+        with self._lock:
+            talk = self._talk = self._talk or self._opened()
+        try:
+            return talk.ask(request)
+        except Ended:
+            with self._lock:
+                if self._talk is talk:
+                    self._talk = None
+            talk.close()
+            raise
+
+    def _opened(self) -> Talk:
+        try:
+            # Nearly always it is there and runs, and need not be looked for.
+            return Talk(self._engine, keeper_name(self._fleet))
+        except NotRunning:
+            return Talk(self._engine, self._keeper(running=True))
 
     def _keeper(self, *, running: bool) -> str:
         """A container that has the volume: the keeper, or any agent; empty if there is none.
 
         Raises:
-            TfsdeployError: one that runs is needed, and none does.
+            NobodyRuns: one that runs is needed, and none does.
         """
         there = [seen for seen in self._engine.observed(self._fleet) if seen.part in ("state", "agent")]
         # The keeper first, what runs before what does not.
         best = sorted(there, key=lambda seen: (seen.state != "running", seen.part != "state"))
         if running and not (best and best[0].state == "running"):
-            raise TfsdeployError(
+            raise NobodyRuns(
                 f"no container of fleet {self._fleet} runs, so its state cannot be written",
                 hint="`tfsdeploy up` starts them",
             )
         return best[0].name if best else ""
 
     def _where(self, name: str) -> str:
-        return f"volume of {self._fleet}: {name}"
-
-
-def _read_some(line: Any) -> str:
-    """The first thing that a command says: one frame of the engine's stream is 8 bytes of head and the text."""
-    found = b""
-    while b"\n" not in found[8:]:
-        more = line.recv(4096)
-        if not more:
-            break
-        found += more
-    return found[8:].decode(errors="replace")
+        return f"{state_volume(self._fleet)}/{name}"
 
 
 def _first(said: str) -> str:

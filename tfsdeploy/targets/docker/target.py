@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import queue
-import socket
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from tfsdeploy.errors import TfsdeployError, UsageError
-from tfsdeploy.fleet.model import Fleet
-from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.names import is_fleet_name
 from tfsdeploy.render.containers import GRPC_PORT, REST_PORT
-from tfsdeploy.render.docker.container import LABEL, Kind, keeper_name, network_name
-from tfsdeploy.render.docker.containers import containers, keeper
-from tfsdeploy.render.docker.shape import digest, shape
-from tfsdeploy.report import Report, Silent
+from tfsdeploy.render.docker.container import Kind
+from tfsdeploy.report import Report
 from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
-from tfsdeploy.targets.docker.apply import Executor, start
 from tfsdeploy.targets.docker.engine import Engine
 from tfsdeploy.targets.docker.observed import Seen
-from tfsdeploy.targets.docker.plan import Shapes, Step, docker_plan
 from tfsdeploy.targets.docker.reach import Reach
 from tfsdeploy.targets.docker.state import StateVolume
-from tfsdeploy.targets.plan import Kind as UnitKind
-from tfsdeploy.targets.plan import Wanted
-from tfsdeploy.targets.settings import settings_of
+
+if TYPE_CHECKING:
+    from tfsdeploy.fleet.model import Fleet
+    from tfsdeploy.fleet.pins import Pins
+    from tfsdeploy.targets.docker.shaping import Shaping
 
 REMOVE_SECONDS = 30
 """How long a container may take to end by itself when the whole fleet goes."""
@@ -79,10 +73,12 @@ class DockerTarget:
 
     def gateways(self) -> tuple[GatewayAddress, ...]:
         """The gateways that are there, by number."""
-        envoys = {seen.unit: seen for seen in self.engine.observed(self.fleet) if seen.part == "envoy"}
+        there = [seen for seen in self.engine.observed(self.fleet) if seen.kind == "gateway"]
+        envoys = {seen.unit: seen for seen in there if seen.part == "envoy"}
         return tuple(
             GatewayAddress(seen.unit, self._reach.url(seen), *self._published(envoys.get(seen.unit)))
-            for seen in self._agents("gateway")
+            for seen in there
+            if seen.part == "agent"
         )
 
     def entrance(self) -> tuple[str, str] | None:
@@ -103,36 +99,15 @@ class DockerTarget:
 
     def changes(self, fleet: Fleet) -> tuple[str, ...]:
         """What `apply` would do, a line each with its reason."""
-        return tuple(str(step) for step in self._plan(fleet))
+        return tuple(str(step) for step in self._shaping(fleet).plan())
 
-    @contextmanager
-    def exclusive(self, fleet: Fleet) -> Iterator[None]:
-        """Nobody else changes the shape of this fleet meanwhile.
-
-        Raises:
-            Busy: somebody else does.
-            TfsdeployError: the engine does not answer, or has not the agents' image.
-        """
-        containers(fleet)  # said before anything is made: ports, and a store that containers do not reach
-        there = self.engine.observed(self.fleet)
-        self._bring_keeper(fleet, there)
-        with self._state.held(f"process {os.getpid()} on {socket.gethostname()}"):
-            try:
-                yield
-            finally:
-                if not there and self._state.settings() is None:
-                    # Nothing came of it.
-                    self._remove_rest()
+    def exclusive(self, fleet: Fleet, report: Report) -> AbstractContextManager[None]:
+        """Nobody else changes the shape of this fleet meanwhile; see `Shaping.exclusive`."""
+        return self._shaping(fleet).exclusive(report)
 
     def prepare(self, fleet: Fleet, report: Report) -> None:
-        """See that every image is there, and write the settings, before the first replica starts.
-
-        Raises:
-            TfsdeployError: an image is missing; nothing was started.
-        """
-        for image in sorted({container.image for container in containers(fleet)}):
-            self.engine.need_image(image, report)
-        self._state.write_settings(settings_of(fleet, self.kind, ""))
+        """See `Shaping.prepare`."""
+        self._shaping(fleet).prepare(report)
 
     def apply(self, fleet: Fleet, report: Report, *, timeout: float) -> None:
         """Make the shape as the fleet file says, one replica or gateway at a time.
@@ -140,7 +115,7 @@ class DockerTarget:
         Raises:
             TfsdeployError: something did not become ready in time; what served before serves on.
         """
-        Executor(self.engine, fleet, self._reach, report, timeout).run(self._plan(fleet))
+        self._shaping(fleet).apply(report, timeout)
 
     def beside_gateways(self, args: Sequence[str], report: Report, *, seconds: float) -> None:
         """Clients come from outside too, through the published ports."""
@@ -168,6 +143,10 @@ class DockerTarget:
 
     def remove(self, report: Report, *, timeout: float) -> None:
         """End every container and remove everything but the store; done already if nothing is there."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from tfsdeploy.targets.docker.shaping import remove_rest
+
         there = self.engine.observed(self.fleet)
         # The gateways end what is on its way, then the replicas: nobody asks them any more.
         for kind, part in (("gateway", "agent"), ("gateway", "envoy"), ("replica", "server"), ("replica", "agent")):
@@ -176,34 +155,13 @@ class DockerTarget:
                 report.say(f"remove  {seen.name}")
             with ThreadPoolExecutor(max(1, len(ending))) as pool:
                 list(pool.map(lambda seen: self.engine.stop(seen.name, int(min(timeout, REMOVE_SECONDS))), ending))
-        self._remove_rest()
+        remove_rest(self.engine, self.fleet)
 
-    def _remove_rest(self) -> None:
-        for seen in self.engine.observed(self.fleet):
-            self.engine.remove(seen.name)
-        for volume in self.engine.volumes(self.fleet):
-            self.engine.remove_volume(volume)
-        for network in self.engine.networks(self.fleet):
-            self.engine.remove_network(network)
+    def _shaping(self, fleet: Fleet) -> Shaping:
+        # Commands that change no shape start faster without it.
+        from tfsdeploy.targets.docker.shaping import Shaping
 
-    def _bring_keeper(self, fleet: Fleet, there: Sequence[Seen]) -> None:
-        found = next((seen for seen in there if seen.kind == "state"), None)
-        self.engine.make_network(network_name(fleet.name), {f"{LABEL}.fleet": fleet.name})
-        if found is None:
-            self.engine.need_image(keeper(fleet).image, Silent())
-            start(self.engine, fleet, keeper(fleet))
-        elif not found.runs:
-            self.engine.start_again(keeper_name(fleet.name))
-
-    def _plan(self, fleet: Fleet) -> tuple[Step, ...]:
-        lines = shape(fleet, "state")
-        wanted = Shapes(
-            digest(lines),
-            lines,
-            _wanted(fleet, "replica", fleet.serving.replicas),
-            _wanted(fleet, "gateway", fleet.gateway.replicas),
-        )
-        return docker_plan(fleet.name, wanted, self.engine.observed(self.fleet))
+        return Shaping(self.engine, self._state, self._reach, fleet)
 
     def _agents(self, kind: Kind) -> list[Seen]:
         return [seen for seen in self.engine.observed(self.fleet) if (seen.kind, seen.part) == (kind, "agent")]
@@ -243,8 +201,3 @@ class DockerTarget:
                 ended += 1
             else:
                 yield line
-
-
-def _wanted(fleet: Fleet, kind: UnitKind, count: int) -> Wanted:
-    lines = shape(fleet, kind)
-    return Wanted(kind, count, digest(lines), lines)

@@ -177,7 +177,7 @@ class KubernetesTarget:
         return (*lines, *(f"remove  {words(there)}" for there in self._leftovers(wanted)))
 
     @contextmanager
-    def exclusive(self, fleet: Fleet) -> Iterator[None]:
+    def exclusive(self, fleet: Fleet, report: Report) -> Iterator[None]:
         """Nobody else changes the shape of this fleet meanwhile, and all may be done that this takes.
 
         Raises:

@@ -102,7 +102,7 @@ class LocalTarget:
         return tuple(str(step) for step in self._plan(fleet).steps)
 
     @contextmanager
-    def exclusive(self, fleet: Fleet) -> Iterator[None]:
+    def exclusive(self, fleet: Fleet, report: Report) -> Iterator[None]:
         """Nobody else changes the shape of this fleet meanwhile.
 
         Raises:
