@@ -66,8 +66,13 @@ class Engine:
         machine.run("ip", "route", "replace", "default", "dev", "lan")
         self.start_daemon()
 
-    def start_daemon(self) -> None:
-        """Start dockerd and wait until it answers."""
+    def start_daemon(self, *more: str, live_restore: bool = True) -> None:
+        """Start dockerd and wait until it answers.
+
+        Args:
+            more: flags beside ours.
+            live_restore: containers run on while it is away.
+        """
         self.machine.spawn(
             "dockerd",
             f"--host={self.host}",
@@ -75,14 +80,22 @@ class Engine:
             "--exec-root=/run/docker",
             "--pidfile=/run/docker.pid",
             f"--cgroup-parent=/{CGROUP}",
-            "--live-restore",
+            *(["--live-restore"] if live_restore else []),
             "--oom-score-adjust=0",
+            *more,
             log=self.folder / "dockerd.log",
         )
         self._wait("dockerd", self._answers)
 
     def kill_daemon(self) -> None:
         """End dockerd and its containerd at once; with live-restore the containers run on."""
+        self._end_daemon(psutil.Process.kill)
+
+    def end_daemon(self) -> None:
+        """End dockerd as the system does; without live-restore it ends the containers first."""
+        self._end_daemon(psutil.Process.terminate)
+
+    def _end_daemon(self, end: Callable[[psutil.Process], None]) -> None:
         inside = os.readlink(f"/proc/{self.machine.first.pid}/ns/pid")
         found = [
             process
@@ -91,7 +104,7 @@ class Engine:
             and os.readlink(f"/proc/{process.pid}/ns/pid") == inside
         ]
         for process in found:
-            process.kill()
+            end(process)
         self._wait("the end of dockerd", lambda: not any(process.is_running() for process in found))
 
     def load_images(self, say: Callable[[str], None]) -> None:

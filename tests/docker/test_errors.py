@@ -74,6 +74,14 @@ def test_containers_of_others_are_never_touched(fleet: DockerFleet) -> None:
         fleet.engine.docker("rm", "-f", name)
 
 
+def test_full_disk(fleet: DockerFleet) -> None:
+    options = ("--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4k,uid=65532")
+    fleet.engine.docker("volume", "create", "--label=tfsdeploy.fleet=wrong", *options, "wrong-state")
+    error = refused(fleet)
+    assert error["message"] == "the fleet's state cannot be written: No space left on device"
+    assert "docker system df" in error["hint"]
+
+
 def test_store_that_the_engine_does_not_see(fleet: DockerFleet) -> None:
     (fleet.folder / "models").rename(fleet.folder / "elsewhere")
     assert "store" in refused(fleet)["message"]

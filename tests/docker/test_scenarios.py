@@ -96,6 +96,42 @@ def test_restarted_daemon(fleet: DockerFleet) -> None:
     assert fleet.containers() == before
 
 
+def test_restarted_daemon_that_ends_its_containers(fleet: DockerFleet) -> None:
+    """Without live-restore everything is away for a while, and comes back as it was."""
+    before, generation = fleet.containers(), fleet.status()["generation"]
+    history = fleet.run("history", "-o", "json").out
+    fleet.engine.kill_daemon()
+    fleet.engine.start_daemon(live_restore=False)
+    fleet.healthy()
+    fleet.engine.end_daemon()
+    fleet.engine.start_daemon()
+    fleet.healthy()
+    assert fleet.containers() == before
+    assert fleet.status()["generation"] == generation
+    assert fleet.run("history", "-o", "json").out == history
+    assert fleet.run("diff").code == 0
+    with fleet.stream({M: {1}}) as requests:
+        fleet.run("predict", M, "--example")
+    requests.check()
+
+
+def test_removed_network_comes_back_with_up(fleet: DockerFleet) -> None:
+    """Containers that run are put on it again; one that was stopped knows only the old one, and is made anew."""
+    network, stopped = f"{fleet.name}-fleet", fleet.containers("kind=gateway", "part=agent")[0]
+    before = fleet.containers()
+    fleet.engine.docker("stop", stopped)
+    for container in before:
+        fleet.engine.docker("network", "disconnect", "--force", network, container)
+    fleet.engine.docker("network", "rm", network)
+    assert "is not on the fleet's network" in fleet.run("diff", code=3).out
+    fleet.up()
+    fleet.healthy()
+    assert fleet.containers() == before
+    with fleet.stream({M: {1}}) as requests:
+        fleet.run("predict", M, "--example")
+    requests.check()
+
+
 def test_shape_changes_replace_one_at_a_time(fleet: DockerFleet) -> None:
     """Another image of the server and another limit of the gateways, and no request notices."""
     fleet.engine.docker("tag", SERVER_IMAGE, OTHER_IMAGE)
@@ -113,7 +149,7 @@ def test_shape_changes_replace_one_at_a_time(fleet: DockerFleet) -> None:
 
 def test_scale_up_and_down(fleet: DockerFleet) -> None:
     with fleet.stream({M: {1}}) as requests:
-        for count in (4, 2):
+        for count in (5, 3, 2):
             fleet.spec["serving"]["replicas"] = count
             fleet.up()
             assert len(fleet.containers("kind=replica", "part=server")) == count

@@ -89,10 +89,16 @@ def serve(folder: Path, handed: Path, asked: Iterable[bytes], said: BinaryIO) ->
         try:
             answer = {"result": _answered(folder, handed, json.loads(line))}
         except (TfsdeployError, OSError, ValueError) as error:
-            said_error = error if isinstance(error, TfsdeployError) else TfsdeployError(str(error))
-            answer = {"error": said_error.message, "exit": said_error.exit_code}
+            answer = _failure(error)
         said.write(json.dumps(answer).encode() + b"\n")
         said.flush()
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, TfsdeployError):
+        return {"error": error.message, "exit": error.exit_code}
+    words = error.strerror if isinstance(error, OSError) else None
+    return {"error": words or str(error), "exit": TfsdeployError.exit_code}
 
 
 def _answered(folder: Path, handed: Path, request: Mapping[str, Any]) -> Any:

@@ -309,6 +309,15 @@ GATEWAY = Section(
         Key("grpc", _PORT, "port for gRPC; 0: a free one (local)", 8500, "8500"),
         Key("address", _ADDRESS, "what the ports are bound to", "127.0.0.1", "0.0.0.0", read_by=("local", "docker")),
         Key(
+            "network",
+            Choice(("bridge", "host")),
+            "host: gateways share the ports of their Docker host, and even a single one is replaced without a pause; "
+            "bridge: each publishes ports of its own",
+            "bridge",
+            "host",
+            read_by=("docker",),
+        ),
+        Key(
             "service",
             Choice(("ClusterIP", "NodePort", "LoadBalancer")),
             "type of the Service",

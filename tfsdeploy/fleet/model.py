@@ -33,6 +33,7 @@ __all__ = [
 
 TargetKind = Literal["local", "docker", "kubernetes"]
 ServiceType = Literal["ClusterIP", "NodePort", "LoadBalancer"]
+NetworkKind = Literal["bridge", "host"]
 VolumeKind = Literal["claim", "inline"]
 
 
@@ -174,6 +175,7 @@ class Gateway:
     rest: int
     grpc: int
     address: str
+    network: NetworkKind
     service: ServiceType
     service_annotations: Mapping[str, str]
     tls: str | None

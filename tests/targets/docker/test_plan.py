@@ -11,23 +11,40 @@ from tfsdeploy.targets.docker.observed import Seen, seen
 from tfsdeploy.targets.docker.plan import PARTS, Shapes, docker_plan
 from tfsdeploy.targets.plan import Wanted
 
-KEEPER = Seen("shop-keeper", "shop-keeper", "state", "state", 0, "k", ("state image a",), "running", "Up", {}, "")
+KEEPER = Seen(
+    "shop-keeper", "shop-keeper", "state", "state", 0, "k", ("state image a",), "running", "Up", {}, "10.0.0.2"
+)
 
 
-def unit(kind: str, ordinal: int, digest: str = "new") -> tuple[Seen, ...]:
+HOST = "envoy network host"
+
+
+def unit(kind: str, ordinal: int, digest: str = "new", *more: str) -> tuple[Seen, ...]:
     name = {"replica": replica_name, "gateway": gateway_name}[kind]("shop", ordinal)
     return tuple(
-        Seen(f"{name}-{part}", name, kind, part, ordinal, digest, (f"{part} image {digest}",), "running", "Up", {}, "")  # type: ignore[arg-type]
+        Seen(
+            f"{name}-{part}",
+            name,
+            kind,
+            part,
+            ordinal,
+            digest,
+            (f"{part} image {digest}", *more),
+            "running",
+            "Up",
+            {},
+            "10.0.0.3",
+        )  # type: ignore[arg-type]
         for part in PARTS[kind]  # type: ignore[index]
     )
 
 
-def lines(replicas: int, gateways: int, *there: Seen, keeper: str = "k") -> list[str]:
+def lines(replicas: int, gateways: int, *there: Seen, keeper: str = "k", more: tuple[str, ...] = ()) -> list[str]:
     wanted = Shapes(
         keeper,
         ("state image b",),
         Wanted("replica", replicas, "new", ("server image new",)),
-        Wanted("gateway", gateways, "new", ("envoy image new",)),
+        Wanted("gateway", gateways, "new", ("envoy image new", *more)),
     )
     return [" ".join(str(step).split()) for step in docker_plan("shop", wanted, there)]
 
@@ -53,6 +70,10 @@ ONE = (KEEPER, *unit("replica", 1), *unit("gateway", 1))
             ["mend gateway shop-gateway-1: its envoy does not run (Exited (137))"],
         ),
         (
+            lines(1, 1, *ONE[:-1], replace(ONE[-1], address="")),
+            ["mend gateway shop-gateway-1: its envoy is not on the fleet's network"],
+        ),
+        (
             lines(1, 2, *ONE, *unit("replica", 2), *unit("gateway", 3)),
             [
                 "start gateway shop-gateway-2: 2 gateways wanted, 2 there",
@@ -72,6 +93,43 @@ ONE = (KEEPER, *unit("replica", 1), *unit("gateway", 1))
     ],
 )  # fmt: skip
 def test_plan(found: list[str], expected: list[str]) -> None:
+    assert found == expected
+
+
+REPLICA = (KEEPER, *unit("replica", 1))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        # They share ports: new before old.
+        (
+            lines(1, 1, *REPLICA, *unit("gateway", 1, "old", HOST), more=(HOST,)),
+            [
+                "replace gateway shop-gateway-1 by shop-gateway-2: "
+                "changed: -agent image old, +envoy image new"
+            ],
+        ),
+        # One that has the ports for itself makes room first.
+        (
+            lines(1, 2, *REPLICA, *unit("gateway", 1, "old"), more=(HOST,)),
+            [
+                "renew gateway shop-gateway-1: changed: -agent image old, +envoy image new, +envoy network host",
+                "start gateway shop-gateway-2: 2 gateways wanted, 1 there",
+            ],
+        ),
+        # Those that share make room for one that has them for itself.
+        (
+            lines(1, 1, *REPLICA, *unit("gateway", 3, "old", HOST)),
+            [
+                "remove gateway shop-gateway-3: "
+                "it shares the host's ports, and the others are to have ports of their own",
+                "start gateway shop-gateway-1: 1 gateway wanted, 0 there",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_gateways_on_the_host(found: list[str], expected: list[str]) -> None:
     assert found == expected
 
 

@@ -84,6 +84,7 @@ class Container:
         shares: its weight when cores are scarce.
         gpus: how many it gets.
         init: a process 1 before it: it does not handle signals itself.
+        network: the fleet's own, or that of the host, at whose address and ports it listens itself.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Container:
     shares: int | None = None
     gpus: int = 0
     init: bool = False
+    network: Literal["fleet", "host"] = "fleet"
 
 
 def network_name(fleet_name: str) -> str:

@@ -49,7 +49,7 @@ _BATCHING = f'printf %s "$BATCHING" > {_BATCHING_FILE}; '
 # Envoy refuses HTTP/1.0.
 _HEAD = r"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 _ANSWERS = (
-    f'exec 3<>/dev/tcp/127.0.0.1/{{port}} && printf "GET {{path}} {_HEAD}" >&3 && '
+    f'exec 3<>/dev/tcp/{{host}}/{{port}} && printf "GET {{path}} {_HEAD}" >&3 && '
     'read -r _ code _ <&3 && [ "$code" = 200 ]'
 )
 _LISTENS = "exec 3<>/dev/tcp/127.0.0.1/{port}"
@@ -109,6 +109,10 @@ def gateway(fleet: Fleet, ordinal: int, name: str | None = None) -> tuple[Contai
         UsageError: its ports are not chosen, or collide.
     """
     unit = name or gateway_name(fleet.name, ordinal)
+    rest, grpc = gateway_ports(fleet, ordinal)
+    address, listens = fleet.gateway.address, ("0.0.0.0", REST_PORT, GRPC_PORT)
+    if on_host := fleet.gateway.network == "host":
+        listens = (address, rest, grpc)
     flags = {
         "--name": unit,
         "--fleet": fleet.name,
@@ -119,14 +123,12 @@ def gateway(fleet: Fleet, ordinal: int, name: str | None = None) -> tuple[Contai
         "--admin-socket": "admin.sock",
         "--listen": f"0.0.0.0:{AGENT_PORT}",
         **gateway_flags(
-            fleet, drain_seconds=GATEWAY_DRAIN_SECONDS, address="0.0.0.0", rest_port=REST_PORT, grpc_port=GRPC_PORT
+            fleet, drain_seconds=GATEWAY_DRAIN_SECONDS, address=listens[0], rest_port=listens[1], grpc_port=listens[2]
         ),
         "--max-heap-bytes": str(heap_bytes(fleet)),
     }
     run = Mount("volume", run_volume(unit), RUN)
     agent = _agent(fleet, unit, "gateway", ordinal, ("agent", "gateway", *_spelled(flags)), (_state(fleet), run))
-    rest, grpc = gateway_ports(fleet, ordinal)
-    address = fleet.gateway.address
     envoy = Container(
         name=f"{unit}-envoy",
         unit=unit,
@@ -139,17 +141,18 @@ def gateway(fleet: Fleet, ordinal: int, name: str | None = None) -> tuple[Contai
         environment={},
         mounts=(run,),
         ports=(Port(address, rest, REST_PORT), Port(address, grpc, GRPC_PORT)),
-        health=_ANSWERS.format(port=REST_PORT, path="/readyz"),
+        health=_ANSWERS.format(host=_asked(listens[0]), port=listens[1], path="/readyz"),
         memory=int(bytes_of(fleet.gateway.resources.memory)),
         shares=_shares(fleet.gateway.resources.cpu),
         init=True,
+        network="host" if on_host else "fleet",
     )
     patience = math.ceil(GATEWAY_DRAIN_SECONDS + fleet.gateway.timeout_seconds + SPARE_SECONDS)
     return replace(agent, stop_seconds=patience), envoy
 
 
 def gateway_ports(fleet: Fleet, ordinal: int) -> tuple[int, int]:
-    """The host's ports of a gateway, REST and gRPC: each gateway has its own, ten above those of the one before.
+    """The host's ports of a gateway, REST and gRPC: each has its own, ten above the last one's, unless all share them.
 
     Raises:
         UsageError: they are left open, beyond the last port, or those of another gateway.
@@ -158,6 +161,8 @@ def gateway_ports(fleet: Fleet, ordinal: int) -> tuple[int, int]:
     where = f"{fleet.file}: gateway"
     if not rest or not grpc:
         raise UsageError("found port 0, which only the local target can choose", where=where, hint="write both ports")
+    if fleet.gateway.network == "host":
+        return rest, grpc
     apart = 10 if (rest - grpc) % 10 else 1
     most = max(rest, grpc) + apart * (fleet.gateway.replicas - 1)
     if most > 65535 or (apart == 1 and abs(rest - grpc) < fleet.gateway.replicas):
@@ -189,7 +194,7 @@ def _agent(
         command=command,
         environment={},
         mounts=mounts,
-        health=_ANSWERS.format(port=AGENT_PORT, path="/healthz"),
+        health=_ANSWERS.format(host="127.0.0.1", port=AGENT_PORT, path="/healthz"),
         memory=int(bytes_of(fleet.agent.resources.memory)),
         shares=_shares(fleet.agent.resources.cpu),
     )
@@ -221,6 +226,11 @@ def _server(fleet: Fleet, unit: str, ordinal: int, mounts: tuple[Mount, ...]) ->
 
 def _state(fleet: Fleet) -> Mount:
     return Mount("volume", state_volume(fleet.name), STATE)
+
+
+def _asked(address: str) -> str:
+    """Where something that listens at an address is asked from the same network."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
 
 
 def _shares(cpu: str) -> int:

@@ -15,8 +15,8 @@ from tfsdeploy.render.docker.container import LABEL, Container, Kind, network_na
 from tfsdeploy.render.docker.containers import gateway, keeper, replica
 from tfsdeploy.render.docker.shape import labels
 from tfsdeploy.report import Report
-from tfsdeploy.targets.docker.engine import Engine
-from tfsdeploy.targets.docker.observed import Seen
+from tfsdeploy.targets.docker.engine import Engine, NetworkGone, busy_port
+from tfsdeploy.targets.docker.observed import ON_HOST, Seen
 from tfsdeploy.targets.docker.plan import Mend, Renew, Step
 from tfsdeploy.targets.docker.reach import Reach
 from tfsdeploy.targets.docker.state import StateVolume
@@ -38,6 +38,7 @@ AT_A_TIME = 4
 """Units whose containers are made at a time."""
 
 LAST_LINES = 3
+ENVOY_LINES = 10
 
 
 class Executor:
@@ -99,7 +100,8 @@ class Executor:
             start(self._engine, self._fleet, keeper(self._fleet))
         elif isinstance(step, Renew):
             if self._fleet.gateway.replicas == 1:
-                self._report.warn(f"{step.name} is the only gateway: its ports are closed while it is renewed")
+                said = f"{step.name} is the only gateway: its ports are closed while it is renewed"
+                self._report.warn(f"{said}; with gateway.network: host they are not")
             see_off(self._engine, self._state, name, [step.name])
             self._start(step.kind, step.ordinal)
             self._wait_ready([step.name])
@@ -115,7 +117,9 @@ class Executor:
             if found is None:
                 start(self._engine, self._fleet, container)
             elif not found.runs:
-                self._engine.start_again(container.name)
+                start_again(self._engine, self._fleet, container)
+            elif found.lone:
+                self._engine.join(container.name, network_name(self._fleet.name))
 
     def _wait_ready(self, names: Sequence[str]) -> None:
         until, told = time.monotonic() + self._timeout, ""
@@ -149,9 +153,23 @@ class Executor:
         url = self._reach.url(agent)
         if agent.kind == "gateway":
             gateway_said = gateway_status(url)
-            return "its agent is starting" if gateway_said is None else gateway_lacks(gateway_said)
+            lacking = "its agent is starting" if gateway_said is None else gateway_lacks(gateway_said)
+            if lacking is not None:
+                self._see_ports(parts)
+            return lacking
         replica_said = replica_status(url)
         return "its agent is starting" if replica_said is None else replica_lacks(replica_said, generation)
+
+    def _see_ports(self, parts: Sequence[Seen]) -> None:
+        """Refuse to wait for a port of the host that somebody else has, of which only Envoy knows.
+
+        Raises:
+            TfsdeployError: says which.
+        """
+        for envoy in (part for part in parts if ON_HOST in part.shape and part.part == "envoy"):
+            lines = self._engine.log_lines(envoy.name, follow=False, tail=ENVOY_LINES)
+            if (busy := busy_port(" ".join(lines), envoy.name)) is not None:
+                raise busy
 
 
 def start(engine: Engine, fleet: Fleet, container: Container) -> None:
@@ -161,6 +179,15 @@ def start(engine: Engine, fleet: Fleet, container: Container) -> None:
         if mount.kind == "volume" and mount.made:
             engine.make_volume(mount.source, ours)
     engine.start(container, network_name(fleet.name), labels(fleet, container))
+
+
+def start_again(engine: Engine, fleet: Fleet, container: Container) -> None:
+    """Start a container that was stopped; anew, if its network was removed: all that it knows is in volumes."""
+    try:
+        engine.start_again(container.name)
+    except NetworkGone:
+        engine.remove(container.name)
+        start(engine, fleet, container)
 
 
 def see_off(engine: Engine, state: StateVolume, fleet_name: str, names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tfsdeploy.errors import TfsdeployError
@@ -18,15 +18,27 @@ from tfsdeploy.render.docker.container import HEALTH_SECONDS, LABEL, LOG_OPTIONS
 from tfsdeploy.report import Report
 from tfsdeploy.targets.docker.observed import Seen, seen
 
+if TYPE_CHECKING:
+    from tfsdeploy.targets.docker.ssh import Way
+
 ANSWER_SECONDS = 60
+
+AUTHORITIES_OF_REQUESTS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables by which the SDK's HTTP library is told whom to trust."""
 
 _BUSY = re.compile(
     r"Bind for (\S+) failed: port is already allocated|listen tcp\d? (\S+): bind: address already in use"
+    # Envoy's own words, where it listens at the host itself.
+    r"|cannot bind '(\S+)': Address already in use"
 )
 
 
 class NotRunning(TfsdeployError):
     """A container in which a command was to run is not there, or does not run."""
+
+
+class NetworkGone(TfsdeployError):
+    """A container cannot start on a network that was removed."""
 
 
 class Engine:
@@ -45,7 +57,23 @@ class Engine:
             hint = "pip install 'tfsdeploy[docker]'"
             raise TfsdeployError("the target docker needs the package docker", hint=hint) from error
         with self._said():
-            return docker.from_env(timeout=ANSWER_SECONDS, use_ssh_client=self.url.startswith("ssh://"))
+            if self._way is not None:
+                return docker.DockerClient(self._way.url, timeout=ANSWER_SECONDS)
+            if os.environ.get("DOCKER_TLS_VERIFY"):
+                # They would be asked in the place of the authority in DOCKER_CERT_PATH.
+                for name in AUTHORITIES_OF_REQUESTS:
+                    os.environ.pop(name, None)
+            return docker.from_env(timeout=ANSWER_SECONDS)
+
+    @cached_property
+    def _way(self) -> Way | None:
+        """How an engine is reached that only ssh leads to."""
+        if not self.url.startswith("ssh://"):
+            return None
+        # The SDK's own way needs another implementation of ssh, which every command would import.
+        from tfsdeploy.targets.docker.ssh import Way
+
+        return Way(self.url)
 
     @property
     def url(self) -> str:
@@ -134,7 +162,10 @@ class Engine:
         """
         from docker import types
 
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"network_mode": "host"}
+        if container.network == "fleet":
+            ports = {f"{port.container}/tcp": (port.address, port.host) for port in container.ports}
+            options = {"network": network, "ports": ports}
         if container.entrypoint:
             options["entrypoint"] = list(container.entrypoint)
         if container.health:
@@ -150,9 +181,7 @@ class Engine:
                 name=container.name,
                 labels=dict(labels),
                 environment=dict(container.environment),
-                network=network,
                 mounts=mounts,
-                ports={f"{port.container}/tcp": (port.address, port.host) for port in container.ports},
                 user=USER,
                 read_only=True,
                 tmpfs={"/tmp": TMP},
@@ -174,9 +203,26 @@ class Engine:
                 raise
 
     def start_again(self, name: str) -> None:
-        """Start a container that was stopped."""
+        """Start a container that was stopped.
+
+        Raises:
+            NetworkGone: the network that it was made on is not there.
+        """
+        import docker
+
         with self._said(name):
-            self.client.api.start(name)
+            try:
+                self.client.api.start(name)
+            except docker.errors.APIError as error:
+                words = str(error.explanation or error)
+                if "network" in words and "not found" in words:
+                    raise NetworkGone("its network was removed", where=name) from error
+                raise
+
+    def join(self, name: str, network: str) -> None:
+        """Put a container on a network."""
+        with self._said(name):
+            self.client.api.connect_container_to_network(name, network)
 
     def stop(self, name: str, seconds: int) -> None:
         """End a container's process, and do not start it again; done already if it is gone."""
@@ -280,9 +326,8 @@ class Engine:
             raise _refused(str(error.explanation or error), name) from error
         except (docker.errors.DockerException, requests.RequestException) as error:
             hint = "start it, or let DOCKER_HOST name another; containers that run go on meanwhile"
-            raise TfsdeployError(
-                f"the Docker engine does not answer: {_short(error)}", where=self.url, hint=hint
-            ) from error
+            why = (self._way.words() if self._way is not None else "") or _short(error)
+            raise TfsdeployError(f"the Docker engine does not answer: {why}", where=self.url, hint=hint) from error
 
     @contextmanager
     def _gone_is_fine(self) -> Iterator[None]:
@@ -304,12 +349,19 @@ def _check_ours(what: str, found: Mapping[str, str] | None, labels: Mapping[str,
         raise TfsdeployError(f"the {what} is somebody else's", hint="give the fleet another name, or remove it")
 
 
+def busy_port(said: str, where: str) -> TfsdeployError | None:
+    """What to say if these words say that a port is in use; None if they do not."""
+    busy = _BUSY.search(said)
+    if busy is None:
+        return None
+    hint = "choose others in gateway.rest and gateway.grpc, or end what listens there"
+    return TfsdeployError(f"the port {busy[1] or busy[2] or busy[3]} is in use", where=where, hint=hint)
+
+
 def _refused(words: str, name: str) -> TfsdeployError:
     said = " ".join(words.split())
-    if busy := _BUSY.search(said):
-        port = busy[1] or busy[2]
-        hint = "choose others in gateway.rest and gateway.grpc, or end what listens there"
-        return TfsdeployError(f"the port {port} is in use", where=name, hint=hint)
+    if (busy := busy_port(said, name)) is not None:
+        return busy
     if "no space left on device" in said:
         return TfsdeployError("the engine's disk is full", where=name, hint="`docker system df` shows what takes it")
     if "is already in use by container" in said:

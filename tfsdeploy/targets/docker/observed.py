@@ -9,6 +9,9 @@ from typing import Any
 
 from tfsdeploy.render.docker.container import LABEL, Kind, network_name
 
+ON_HOST = "envoy network host"
+"""In the shape of a gateway that shares the host's ports."""
+
 _PORT = f"{LABEL}.port."
 
 
@@ -46,6 +49,12 @@ class Seen:
     def runs(self) -> bool:
         """Whether it runs, or the engine is about to start it again."""
         return self.state in ("running", "restarting")
+
+    @property
+    def lone(self) -> bool:
+        """Whether it runs, and was taken from the network that it should be on."""
+        on_host = self.part == "envoy" and ON_HOST in self.shape
+        return self.state == "running" and not self.address and not on_host
 
 
 def seen(row: Mapping[str, Any]) -> Seen | None:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.model import Fleet, to_plain
-from tfsdeploy.render.docker.container import HANDED, LABEL, keeper_name, network_name
+from tfsdeploy.render.docker.container import HANDED, LABEL, network_name
 from tfsdeploy.render.docker.containers import containers, keeper
 from tfsdeploy.render.docker.shape import digest, shape
 from tfsdeploy.report import Report
 from tfsdeploy.store.handed import to_hand_over
-from tfsdeploy.targets.docker.apply import Executor, start
+from tfsdeploy.targets.docker.apply import Executor, start, start_again
 from tfsdeploy.targets.docker.engine import Engine
 from tfsdeploy.targets.docker.observed import Seen
 from tfsdeploy.targets.docker.plan import Shapes, Step, docker_plan
@@ -104,7 +104,7 @@ class Shaping:
             self._engine.need_image(keeper(self._fleet).image, report)
             start(self._engine, self._fleet, keeper(self._fleet))
         elif not found.runs:
-            self._engine.start_again(keeper_name(self._fleet.name))
+            start_again(self._engine, self._fleet, keeper(self._fleet))
 
 
 def remove_rest(engine: Engine, fleet_name: str) -> None:

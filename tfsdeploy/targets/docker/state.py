@@ -161,7 +161,8 @@ class StateVolume:
             self._ask({"do": "write", "name": name, "text": text})
         except Denied as error:
             said = f"the fleet's state cannot be written: {error.message}"
-            raise TfsdeployError(said, where=self._where(name)) from error
+            hint = "`docker system df` shows what takes the engine's disk"
+            raise TfsdeployError(said, where=self._where(name), hint=hint) from error
 
     def _ask(self, request: dict[str, Any]) -> Any:
         """The result of a request that may be made twice: if a container is stopped, another one is asked."""

@@ -1,0 +1,76 @@
+"""A single gateway on the host's own network: another one takes its place without a dropped request."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.live import Asked
+from tests.cluster.product import ROOT
+from tests.docker.engine import ADDRESS, Engine
+from tests.docker.live import RATE, DockerFleet
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+M = "m"
+
+
+@pytest.fixture
+def fleet(engine: Engine, tmp_path: Path) -> Iterator[DockerFleet]:
+    """Two replicas and one gateway, at ports of the host."""
+    made = DockerFleet(tmp_path, engine, name="hosted")
+    made.spec["gateway"] |= {"replicas": 1, "rest": 8401, "grpc": 8400, "network": "host"}
+    made.spec["models"] = {M: {}}
+    made.push(M, 1)
+    yield made
+    made.run("down", "--yes")
+    assert made.containers() == []
+
+
+@contextmanager
+def stream(models: dict[str, set[int]]) -> Iterator[Asked]:
+    """Requests straight at the gateways' ports: nothing stands in front that would try again."""
+    argv = [sys.executable, "-m", "tests.cluster.load", f"http://{ADDRESS}:8401", f"{ADDRESS}:8400", str(RATE)]
+    pipe = subprocess.PIPE
+    asked = Asked(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
+    asked.tell(models)
+    asked.now(models)
+    try:
+        yield asked
+    finally:
+        out, _ = asked.process.communicate()
+        asked.tally = json.loads(out.splitlines()[-1])
+
+
+def test_a_single_gateway_is_replaced_without_a_drop(fleet: DockerFleet) -> None:
+    fleet.up()
+    with stream({M: {1}}) as requests:
+        fleet.spec["gateway"]["maxRequestBytes"] = 32 << 20
+        done = fleet.up()
+        assert "is the only gateway" not in done.err
+        fleet.spec["gateway"]["replicas"] = 2
+        fleet.up()
+        fleet.spec["gateway"]["replicas"] = 1
+        fleet.up()
+    requests.check()
+    assert len(fleet.containers("kind=gateway", "part=envoy")) == 1
+    assert fleet.run("diff").out.startswith("fleet hosted is as")
+    # Ports of its own need those of the host: it makes room, and back.
+    for network in ("bridge", "host"):
+        fleet.spec["gateway"]["network"] = network
+        fleet.up()
+        fleet.run("predict", M, "--example")
+
+
+def test_a_port_that_somebody_else_has(fleet: DockerFleet) -> None:
+    with socket.create_server((ADDRESS, 8401)):
+        error = fleet.up("-o", "json", code=1).document["error"]
+        assert (error["message"], error["where"]) == (f"the port {ADDRESS}:8401 is in use", "hosted-gateway-1-envoy")
+    fleet.up()
