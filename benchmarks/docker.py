@@ -67,9 +67,11 @@ def _up(fleet: DockerFleet) -> list[Figure]:
 def _server_seconds(fleet: DockerFleet, container: str) -> float:
     """From the start of a model server's container to its first version, by the engine's clock."""
     began = fleet.engine.docker("inspect", "--format={{.State.StartedAt}}", container).strip()
-    log = fleet.engine.docker("logs", "--timestamps", container) or ""
+    argv = ["docker", f"--host={fleet.engine.host}", "logs", "--timestamps", container]
+    log = subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
     lines = [line for line in log.splitlines() if "Successfully loaded" in line]
-    return (_moment(lines[0].split()[0]) - _moment(began)).total_seconds() if lines else 0.0
+    assert lines, f"{container} does not say when it has loaded: {log[-2000:]}"
+    return (_moment(lines[0].split()[0]) - _moment(began)).total_seconds()
 
 
 def _moment(text: str) -> datetime:
