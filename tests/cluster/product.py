@@ -56,7 +56,7 @@ def images() -> Iterator[Image]:
     layer = _kept("envoy", GATEWAY_IMAGE, lambda file: pack(file, {f"{PROGRAMS}/envoy": envoy}))
     yield Image(GATEWAY_IMAGE, (debian, layer), ("envoy",), PATH)
     product = _product()
-    for name, extra in ((SERVER_IMAGE, "server"), (AGENT_IMAGE, "")):
+    for name, extra in ((SERVER_IMAGE, "server"), (AGENT_IMAGE, "signing")):
         said = said_by(name.partition("/")[2].partition(":")[0])
         layers = (debian, _dependencies(extra), product, *_owned(said))
         yield Image(name, layers, said.entrypoint, PATH | said.environment, said.user)
@@ -94,7 +94,7 @@ def _debian(file: Path) -> None:
 def _dependencies(extra: str) -> Layer:
     """What the wheel needs, with one of its extras, in the versions of constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
+    needed = [*project["dependencies"], *project["optional-dependencies"][extra]]
     constraints = ROOT / "constraints.txt"
 
     def install(folder: Path) -> None:
@@ -104,7 +104,7 @@ def _dependencies(extra: str) -> Layer:
         _pip(folder, "--no-compile", f"--constraint={constraints}", *wheels, *needed)
 
     key = constraints.read_text() + " ".join(needed)
-    return _kept(f"dependencies-{extra or 'agent'}", key, _packages(install))
+    return _kept(f"dependencies-{extra}", key, _packages(install))
 
 
 def image_before() -> Image:
@@ -112,7 +112,9 @@ def image_before() -> Image:
     said = said_by("agent")
     layer = _kept("before", BEFORE.name, _packages(lambda folder: _install(folder, BEFORE)))
     debian = _kept("debian", " ".join(LEFT_OUT), _debian)
-    return Image(BEFORE_IMAGE, (debian, _dependencies(""), layer), said.entrypoint, PATH | said.environment, said.user)
+    return Image(
+        BEFORE_IMAGE, (debian, _dependencies("signing"), layer), said.entrypoint, PATH | said.environment, said.user
+    )
 
 
 def _product() -> Layer:

@@ -2,11 +2,82 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tfsdeploy.deploy.checks import check_canary
-from tfsdeploy.errors import UsageError
+from tests.cli.saved_models import write_saved_model
+from tests.keys import write_key
+from tfsdeploy.deploy.checks import check_canary, check_promotion, gate_of
+from tfsdeploy.deploy.stores import StoredModels
+from tfsdeploy.errors import Refused, UsageError
+from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.release.model import Change, Release
 from tfsdeploy.release.transitions import add
+from tfsdeploy.store.record import Record
+from tfsdeploy.targets.base import Settings
+
+STATE = add(1, None)
+RELEASE = Release("shop", "u", 1, Change("a", "now", "", "up"), None, {"ranker": STATE})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StoredModels:
+    """Version 1 serves; 2 is like it, 3 answers by another name."""
+    made = StoredModels((tmp_path / "models").as_uri())
+    for version, output in ((1, "y"), (2, "y"), (3, "z")):
+        write_saved_model(tmp_path / str(version), version, output)
+        made.store.publish("ranker", tmp_path / str(version), version)
+    return made
+
+
+def checked(store: StoredModels, version: int, *, force: bool = False) -> Record:
+    settings = Settings("shop", "local", "/f", store.url, {}, 3, 2, 1)
+    return check_promotion(store, RELEASE, STATE, "ranker", version, settings, available=None, force=force)
+
+
+def test_signatures_of_what_serves_and_of_what_is_to_come(store: StoredModels) -> None:
+    assert checked(store, 2).version == 2
+    with pytest.raises(Refused, match="would break clients of version 1: serving_default output y is gone") as refused:
+        checked(store, 3)
+    assert "--force" in refused.value.hint
+    assert checked(store, 3, force=True).version == 3
+    with pytest.raises(UsageError, match="no committed version 4"):
+        checked(store, 4)
+
+
+def test_no_graph_is_read_where_records_tell_the_signatures(store: StoredModels, tmp_path: Path) -> None:
+    graphs = [tmp_path / "models" / "ranker" / str(version) / "saved_model.pb" for version in (1, 2, 3)]
+    content = [graph.read_bytes() for graph in graphs]
+    for graph in graphs:
+        graph.unlink()
+    assert checked(store, 2).version == 2
+    with pytest.raises(Refused, match="output y is gone"):
+        checked(store, 3)
+    # Records of versions that were published before have none: then the graphs are read.
+    for graph, known in zip(graphs, content, strict=True):
+        graph.write_bytes(known)
+        record = graph.with_name(RECORD_FILE)
+        record.write_text(json.dumps({**json.loads(record.read_text()), "signatures": None}))
+    assert checked(store, 2).version == 2
+    with pytest.raises(Refused, match="output y is gone"):
+        checked(store, 3)
+
+
+def test_what_is_not_signed_is_refused(store: StoredModels, tmp_path: Path) -> None:
+    _, key = write_key(tmp_path, "release")
+    with pytest.raises(Refused, match="not signed"):
+        checked(StoredModels(store.url, {"require_signature": [key]}), 2)
+
+
+def test_golden_requests_that_cannot_be_understood_are_refused(store: StoredModels, tmp_path: Path) -> None:
+    write_saved_model(tmp_path / "4", 4)
+    (tmp_path / "4" / "golden.json").write_text("[]")
+    store.store.publish("ranker", tmp_path / "4", 4)
+    with pytest.raises(Refused, match="it holds no request"):
+        gate_of(store, checked(store, 4), None)
+    assert gate_of(store, checked(store, 2), None).golden == ()
 
 
 def test_a_canary_is_another_version() -> None:

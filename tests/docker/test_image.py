@@ -60,7 +60,8 @@ def outside() -> list[str]:
 def needed() -> list[str]:
     """What the agents' image installs, and what makes the wheel of the product."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    return [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    signing = project["project"]["optional-dependencies"]["signing"]
+    return [*project["project"]["dependencies"], *signing, *project["build-system"]["requires"]]
 
 
 def _debian(file: Path) -> None:

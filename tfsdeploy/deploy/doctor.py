@@ -65,6 +65,8 @@ def fleet_findings(fleet: Fleet, *, is_up: bool, check_store: Callable[[Fleet], 
     except TfsdeployError as error:
         hint = error.hint or "make the folder, or correct `store` in the fleet file"
         yield Finding("store", False, f"{error.where}: {error.message}", hint)
+    if fleet.store.options.require_signature:
+        yield _module("signatures", "cryptography", "pip install 'tfsdeploy[signing]'")
     for name, port in (("rest", fleet.gateway.rest), ("grpc", fleet.gateway.grpc)):
         if port != 0 and not is_up:
             yield _port(name, fleet.gateway.address, port)
