@@ -16,9 +16,12 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.live import ClusterFleet, M
 from tests.cluster.namespace import Namespace
 from tests.cluster.product import ROOT
+from tests.keys import write_key
 from tests.s3_outage import MortalS3
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.said import NOTHING, Said
+from tfsdeploy.store.signing import SigningKey
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -69,16 +72,25 @@ def test_models_come_from_s3(namespace: Namespace, tmp_path: Path, monkeypatch: 
     with server_inside(namespace.cluster, tmp_path / "s3") as server:
         namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models"}, "stringData": data})
         store = ObjectStore(server.open("prod"))
-        for version in (1, 2):
+        key = SigningKey(write_key(fleet.folder, "release")[0])
+        for version, said in ((1, Said(sign=key.sign)), (2, Said(sign=key.sign)), (3, NOTHING)):
             write_example(tmp_path / f"{version}", offset=version - 0.5)
-            store.publish(M, tmp_path / f"{version}", version)
+            store.publish(M, tmp_path / f"{version}", version, said=said)
         secured = f"https://{server.host}:{TLS_PORT}"
-        options = {"endpoint": secured, "region": s3.REGION, "credentialsSecret": "models", "caConfigMap": "store-ca"}
+        options = {
+            "endpoint": secured,
+            "region": s3.REGION,
+            "credentialsSecret": "models",
+            "caConfigMap": "store-ca",
+            "requireSignature": ["release.pub.pem"],
+        }
         namespace.kubectl("create", "configmap", "store-ca", f"--from-file={tmp_path / 's3' / 'ca.crt'}")
         fleet.spec |= {"store": store.url, "storeOptions": options, "models": {M: {"version": 1}}}
         fleet.spec["serving"]["disk"] = "1Gi"
         fleet.up()
-        assert [row["version"] for row in fleet.run("versions", M, "-o", "json").document["versions"]] == [1, 2]
+        rows = fleet.run("versions", M, "-o", "json").document["versions"]
+        assert [(row["version"], row["signed"]) for row in rows] == [(1, [key.public]), (2, [key.public]), (3, None)]
+        assert "not signed" in fleet.run("promote", M, "3", code=4).err
         with fleet.stream({M: {1}}) as requests:
             requests.now({M: {1, 2}})
             fleet.run("promote", M, "2")
