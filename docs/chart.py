@@ -75,6 +75,7 @@ def constants() -> dict[str, Any]:
         "run": containers.RUN,
         "leave": containers.LEAVE,
         "stay": containers.STAY,
+        "alive": containers.ALIVE,
         "server": containers.SERVER,
         "serverFlags": flags,
         "serverFlagNames": list(flags),

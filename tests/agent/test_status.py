@@ -26,7 +26,6 @@ class Served:
         self.session = session
         self.polls: list[tuple[str, str]] = []
         self.has_started = self.is_ready = False
-        self.is_alive = True
 
     async def get(self, path: str, **query: str | int) -> tuple[int, bytes]:
         async with self.session.get(path, params=query) as response:
@@ -41,7 +40,6 @@ def served(test: Callable[[Served], Awaitable[None]]) -> None:
         async with aiohttp.ClientSession(f"http://{listen}") as session:
             server = StatusServer(
                 listen,
-                alive=lambda: made.is_alive,
                 started=lambda: made.has_started,
                 ready=lambda: made.is_ready,
                 metrics=lambda: b"up 1\n",
@@ -140,10 +138,6 @@ def test_who_waits_is_answered_when_the_server_closes() -> None:
 def test_health_start_readiness_and_metrics() -> None:
     async def test(made: Served) -> None:
         assert (await made.get("/healthz"))[0] == 200
-        assert (await made.get("/healthz", of="process"))[0] == 200
-        made.is_alive = False
-        assert (await made.get("/healthz", of="process"))[0] == 503
-        assert (await made.get("/healthz"))[0] == 200
         assert (await made.get("/startedz"))[0] == 503
         made.has_started = True
         assert (await made.get("/startedz"))[0] == 200
@@ -168,9 +162,7 @@ def test_there_is_no_way_to_write(method: str) -> None:
 
 def test_an_address_that_is_taken_is_named() -> None:
     async def test(made: Served) -> None:
-        other = StatusServer(
-            made.listen, alive=lambda: True, started=lambda: True, ready=lambda: True, metrics=lambda: b""
-        )
+        other = StatusServer(made.listen, started=lambda: True, ready=lambda: True, metrics=lambda: b"")
         with pytest.raises(TfsdeployError, match="cannot listen") as raised:
             await other.start()
         assert raised.value.where == made.listen

@@ -1,9 +1,16 @@
-"""How long a process that is there has said nothing: one that hangs does not come back by itself."""
+"""A process that is there and says nothing: one that hangs does not come back by itself, and a file says so.
+
+A liveness probe looks for the file. It asks no agent: one that is starved or gone must not end a process that serves.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+HUNG_FILE = "hung"
 
 HUNG_SECONDS = 30.0
 """Far longer than an answer takes, since it gets no new requests meanwhile; those that it has may take their time,
@@ -11,26 +18,34 @@ which whoever ends it for this has to give it."""
 
 
 class Silence:
-    """The silence of one process.
+    """The silence of the process beside an agent.
 
     Args:
+        folder: which both share.
         clock: seconds, of which only differences mean anything.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = folder / HUNG_FILE
         self._clock = clock
         self._since: float | None = None
+        self._told: bool | None = None
 
     def heard(self) -> None:
         """It answered, or is not there to be asked."""
         self._since = None
+        self._tell(False)
 
     def unheard(self) -> None:
         """It is there, and did not answer."""
         if self._since is None:
             self._since = self._clock()
+        self._tell(self._clock() - self._since > HUNG_SECONDS)
 
-    @property
-    def is_death(self) -> bool:
-        """Whether it has lasted for so long that the process is to be started anew."""
-        return self._since is not None and self._clock() - self._since > HUNG_SECONDS
+    def _tell(self, hung: bool) -> None:
+        if hung == self._told:
+            return
+        # What cannot be written now is written at the next look.
+        with suppress(OSError):
+            self._file.touch() if hung else self._file.unlink(missing_ok=True)
+            self._told = hung

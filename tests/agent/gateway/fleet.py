@@ -73,7 +73,6 @@ class Replica:
             listen = f"127.0.0.1:{self._port}"
             server = StatusServer(
                 listen,
-                alive=lambda: True,
                 started=lambda: True,
                 ready=lambda: True,
                 metrics=lambda: b"",

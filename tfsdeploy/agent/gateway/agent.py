@@ -111,7 +111,7 @@ class GatewayAgent:
         self._useful = False
         self._requests = LeaveRequests(settings.folder)
         self._presence = Presence.HERE
-        self._silence = Silence()
+        self._silence = Silence(settings.folder)
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until asked to leave, then wind Envoy's clients down.
@@ -129,7 +129,6 @@ class GatewayAgent:
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
         self._status = StatusServer(
             self._settings.listen,
-            alive=lambda: not self._silence.is_death,
             started=self._started,
             ready=self._ready,
             metrics=self._all_metrics,

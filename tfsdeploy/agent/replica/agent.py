@@ -114,7 +114,6 @@ class ReplicaAgent:
         self._server = ModelServer(settings.server_rest)
         self._status = StatusServer(
             settings.listen,
-            alive=lambda: not self._silence.is_death,
             started=lambda: self._folder.configured,
             ready=self._ready,
             metrics=self._metrics.page,
@@ -131,7 +130,7 @@ class ReplicaAgent:
         self._forgot = False
         self._rows: Rows | None = None
         self._silent = False
-        self._silence = Silence()
+        self._silence = Silence(settings.folder)
         self._decision = Decision(Memory())
         self._stale_since: dict[Key, float] = {}
         self._reloaded: set[Key] = set()

@@ -85,6 +85,7 @@ def _common(fleet: Fleet, namespace: str) -> dict[str, Any]:
         "hung_probes": containers.hung_probes(fleet),
         "leave": containers.LEAVE,
         "stay": containers.STAY,
+        "alive": containers.ALIVE,
     }
 
 

@@ -57,7 +57,10 @@ SERVER = (
 
 # A native sidecar is told to end only after the main containers: the agent is asked to leave by a file.
 LEAVE = ("/bin/sh", "-c", f"touch {RUN}/leave; while [ ! -e {RUN}/left ]; do sleep 0.1; done")
-STAY = ("/bin/sh", "-c", f"rm -f {RUN}/leave {RUN}/left")
+STAY = ("/bin/sh", "-c", f"rm -f {RUN}/leave {RUN}/left {RUN}/hung")
+
+# The agent alone knows that a process hangs: for one that does, the kernel still accepts connections.
+ALIVE = ("/bin/sh", "-c", f"[ ! -e {RUN}/hung ]")
 
 _POD_NAME, _POD_IP = "$(POD_NAME)", "$(POD_IP)"
 

@@ -159,9 +159,11 @@ startupProbe:
   timeoutSeconds: 5
   failureThreshold: 3600
 livenessProbe:
-  httpGet: {path: "/healthz?of=process", port: {{ $.f.agentPort }}}
+  exec:
+    command:
+    {{ include "tfsdeploy.parts.arguments" (dict "values" $.f.alive) | trimAll "\n " | replace "\n" "\n    " }}
   periodSeconds: {{ $.f.probeSeconds }}
-  timeoutSeconds: 5
+  timeoutSeconds: {{ $.f.probeSeconds }}
   failureThreshold: {{ $.f.hungProbes }}
   # One that hangs hears no SIGTERM, and has nothing to finish.
   terminationGracePeriodSeconds: 10
