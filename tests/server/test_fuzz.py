@@ -124,3 +124,13 @@ def test_a_slow_client_and_half_a_request_hinder_nobody(server: Live) -> None:
         assert half.recv(65536).startswith(b"HTTP/1.1 200 OK"), at
         half.close()
     wait("its descriptors", lambda: _descriptors(server) <= before + 2)
+
+
+def test_half_a_request_behind_a_whole_one_leaves_no_connection(server: Live) -> None:
+    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=20) as client:
+        client.sendall(REST[0] + REST[0][:20])
+        client.shutdown(socket.SHUT_WR)
+        found = b""
+        while part := client.recv(65536):
+            found += part
+    assert found.startswith(b"HTTP/1.1 200 OK")

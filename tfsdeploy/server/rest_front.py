@@ -116,6 +116,10 @@ class Connection(asyncio.Protocol):
                 self._end(http_reader.page(refused, self._front.date()))
                 return
             if request is None:
+                if self._leaving:
+                    # Half a request, and the client has said that no more comes.
+                    self._transport.close()
+                    return
                 if self._reader.awaits_continue and not self._continued:
                     self._continued = True
                     self._transport.write(b"HTTP/1.1" + http_reader.CONTINUE)
