@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,22 @@ def test_a_version_that_would_break_clients(fleet: SmallFleet, run: Run, tmp_pat
     assert refused.code == 4
     assert "output y is gone" in refused.err
     assert run("promote", "ranker", "4", "--allow-incompatible").code == 0
+
+
+def test_a_version_that_does_not_fit(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    """By what was measured when it was published, beside what is loaded, before anything is written."""
+    record = tmp_path / "models" / "ranker" / "2" / "tfsdeploy.json"
+    check = {"tensorflow": "2.20.0", "loadSeconds": 1.0, "memory": 1 << 20, "peakMemory": 600 << 20}
+    record.write_text(json.dumps({**json.loads(record.read_text()), "check": check | {"warmUp": 0, "golden": 0}}))
+    home, before = FleetFolder(tmp_path / "home", "shop"), fleet.releases().read()
+    settings = home.settings()
+    assert settings is not None
+    home.write_settings(replace(settings, memory=800 << 20))
+    refused = run("promote", "ranker", "2")
+    assert (refused.code, "it was measured to need 600 MiB of memory beside" in refused.err) == (4, True), refused.err
+    assert fleet.releases().read() == before
+    home.write_settings(replace(settings, memory=1 << 30))
+    assert run("promote", "ranker", "2").code == 0
 
 
 def test_a_version_that_cannot_load(fleet: SmallFleet, run: Run) -> None:

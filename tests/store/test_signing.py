@@ -149,9 +149,13 @@ def test_a_store_shows_no_record_that_is_not_signed(
     # A copy has the same record, and is believed where the first one was.
     mirror(strict, make("elsewhere"), "m", 3)
     assert make("elsewhere", key.public).record("m", 3) == strict.record("m", 3)
+    mirror(anybody, make("elsewhere"), "m", 1)
     # What is there already can be signed.
     assert strict.sign("m", 1, key.sign).signed == strict.record("m", 1).signed  # type: ignore[union-attr]
     assert strict.versions("m") == [1, 2, 3]
+    # A copy that was made before gets the signature with the next run.
+    assert mirror(strict, make("elsewhere"), "m", 1)[1] is True
+    assert make("elsewhere", key.public).record("m", 1) == strict.record("m", 1)
     with pytest.raises(UsageError, match="no such version"):
         strict.sign("m", 9, key.sign)
 

@@ -31,11 +31,15 @@ def _is_here(call: Call) -> bool:
     """Whether what this machine sees at the store's URL is what the fleet's replicas see, in the same way."""
     from tfsdeploy.fleet.addresses import is_object_store
 
-    if call.target.kind == LOCAL:
-        return True
     url = _url(call)
-    if call.target.kind != "docker" or is_object_store(url) or url.startswith(IN_VOLUMES):
-        return False
+    elsewhere = call.target.kind != LOCAL and (is_object_store(url) or url.startswith(IN_VOLUMES))
+    return not elsewhere and _is_on_this_machine(call)
+
+
+def _is_on_this_machine(call: Call) -> bool:
+    """Whether the fleet's replicas run here."""
+    if call.target.kind != "docker":
+        return call.target.kind == LOCAL
     from tfsdeploy.targets.docker.target import DockerTarget
 
     assert isinstance(call.target, DockerTarget)
@@ -149,7 +153,7 @@ def memory_here(call: Call) -> int | None:
     """Bytes of memory that replicas on this machine can have; None if they are elsewhere."""
     from tfsdeploy.deploy.doctor import available_memory
 
-    return available_memory() if _is_here(call) else None
+    return available_memory() if _is_on_this_machine(call) else None
 
 
 def highest_known(call: Call, model: str) -> int:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError, UsageError
-from tfsdeploy.store.record import Record
+from tfsdeploy.store.record import Record, statement, with_signed
 from tfsdeploy.store.said import Said
 from tfsdeploy.store.source import same_or_busy
 from tfsdeploy.store.store import FileStore, Store
@@ -41,9 +41,17 @@ def mirror(
         raise UsageError(f"model {model_name} has no committed version {version}", where=source.url)
     there = target.record(model_name, version)
     if there is not None:
-        return same_or_busy(there, record.digest), True
+        return _with_signatures(target, same_or_busy(there, record.digest), record), True
     with _as_folder(source, record, progress) as folder:
         return target.publish(model_name, folder, version, progress, said=Said(like=record))
+
+
+def _with_signatures(target: Store, there: Record, record: Record) -> Record:
+    """The record that is there, with the signatures that its original got since it was copied."""
+    missing = tuple(one for one in record.signed if one not in there.signed)
+    if not missing or statement(there) != statement(record):
+        return there
+    return target.sign(there.model, there.version, lambda found: with_signed(found, (*found.signed, *missing)))
 
 
 @contextmanager
