@@ -1,68 +1,96 @@
 """What the embedded server makes of a model, beside the bare TensorFlow call and a plain wrapper of one file.
 
-All run the same half_plus_two in the same run, with three floats or with a JSON body of 600 KB; the wrapper is what one
-writes in ten minutes: aiohttp around the model's signature. It takes about two minutes: `python -m benchmarks.server`.
+All run the same half_plus_two in the same run, with three floats or with a JSON body of 600 KB. What serves has one
+core to itself, and what asks has another. The wrapper is what one writes in ten minutes: FastAPI around the model's
+signature. With a real `tensorflow_model_server` on the PATH that is measured, too. About three minutes:
+`python -m benchmarks.server`.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
-import socket
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.figure import Figure, table
-from benchmarks.wire import Connection, Grpc, Rest, at_once, one_by_one, rest_request
+from benchmarks.figure import Figure, machine, table
+from benchmarks.wire import Connection, Grpc, Rest, at_once, one_by_one, paced, rest_request
 from tests.models import write_half_plus_two
 from tests.server.live import Live, free_ports, wait
 
 REST_PATH = "/v1/models/default:predict"
 GRPC_PATH = "/tensorflow.serving.PredictionService/Predict"
-ROUNDS = 2
-SECONDS = 3.0
-REQUESTS = 300
+ROUNDS = 3
+SECONDS = 2.0
+REQUESTS = 400
 IN_FLIGHT = (8, 32)
 SMALL, LARGE = 3, 30_000
 """Floats of a request; the large one has 600 KB, as JSON."""
+LOADS = 12
 
 WRAPPER = """
 import sys
 import tensorflow as tf
-from aiohttp import web
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
 predict = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-async def answer(request):
-    body = await request.json()
-    found = predict(x=tf.constant(body["instances"], tf.float32))
-    return web.json_response({"predictions": found["y"].numpy().tolist()})
-application = web.Application(client_max_size=2**30)
-application.router.add_post("/v1/models/default:predict", answer)
-web.run_app(application, host="127.0.0.1", port=int(sys.argv[2]), access_log=None, print=None)
+application = FastAPI()
+class Body(BaseModel):
+    instances: list[float]
+@application.post("/v1/models/default:predict")
+async def answer(body: Body):
+    return {"predictions": predict(x=tf.constant(body.instances, tf.float32))["y"].numpy().tolist()}
+uvicorn.run(application, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 """
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """Something that serves the model: its process and its ports; None for what it does not have."""
+
+    name: str
+    process: psutil.Process
+    rest: int
+    grpc: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """One way to ask: medians over the rounds."""
+    """One way to ask: medians over the rounds; the best rate of them.
+
+    Attributes:
+        name: of the way.
+        floats: of a request.
+        p50_ms: with one in flight.
+        p99_ms: with one in flight.
+        per_second: with 1, 8 and 32 in flight.
+        cpu_us: processor time of the server for a request, with 32 in flight.
+    """
 
     name: str
     floats: int
     p50_ms: float
     p99_ms: float
     per_second: tuple[float, ...]
+    cpu_us: float
 
     def __str__(self) -> str:
         rates = "".join(f"{rate:>10,.0f}" for rate in self.per_second)
-        return f"{self.name:<28}{self.floats:>9,}{self.p50_ms:>10.3f}{self.p99_ms:>10.3f}{rates}"
+        return f"{self.name:<34}{self.floats:>9,}{self.p50_ms:>10.3f}{self.p99_ms:>10.3f}{rates}{self.cpu_us:>10.0f}"
 
 
 def figures() -> list[Figure]:
@@ -70,73 +98,146 @@ def figures() -> list[Figure]:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         write_half_plus_two(folder / "model" / "1")
-        with Live(folder / "log", f"--model_base_path={folder / 'model'}") as server, _wrapper(folder) as wrapper:
-            server.serves("default", 1)
-            wait("the wrapper", lambda: _listens(wrapper))
-            call = _bare(folder / "model" / "1")
-            found = [one for floats in (SMALL, LARGE) for one in _measure(server, wrapper, call, floats)]
-            memory = psutil.Process(server.process.pid).memory_info().rss
-        imported = _imported()
+        with ExitStack() as stack:
+            with _core(0):
+                server, peers = _started(folder, stack)
+            with _core(1):
+                call = _bare(folder / "model" / "1")
+                ways = [one for floats in (SMALL, LARGE) for one in _measure(peers, call, floats)]
+                memory = peers[0].process.memory_info().rss
+                rate = next(one.per_second[-1] for one in ways if one.name == "REST")
+                calm, loading = _while_loading(server, folder, rate / 2)
+        with _core(0):
+            shares = _shares(folder / "model" / "1")
+            imported, import_seconds = _imported()
+            first = _first_answer(folder)
+    return [*_told(ways, shares), *_judged(ways, memory / imported, loading / calm, first - import_seconds)]
+
+
+def _told(ways: Sequence[Measured], shares: dict[str, float]) -> list[Figure]:
+    """Print the table and where the time goes; no figure is judged here."""
+    cores = "one core each for server and client" if len(os.sched_getaffinity(0)) > 1 else "one core for all"
     heads = "".join(f"{f'{count}/s':>10}" for count in (1, *IN_FLIGHT))
-    print(f"N/s: answers a second with N in flight\n{'':<28}{'floats':>9}{'p50 ms':>10}{'p99 ms':>10}{heads}")
-    for one in found:
+    print(f"{machine()}; {cores}\nN/s: answers a second with N in flight; µs: of the server's processor, at 32")
+    print(f"{'':<34}{'floats':>9}{'p50 ms':>10}{'p99 ms':>10}{heads}{'µs':>10}")
+    for one in ways:
         print(one)
-    bare, plain, rest, grpc = found[:4]
-    ratio = rest.per_second[-1] / plain.per_second[-1]
-    added = grpc.p50_ms - bare.p50_ms
-    return [
-        Figure("REST, 32 in flight, beside the wrapper", ">= 2.5 x", f"{ratio:.2f} x", ratio >= 2.5),
+    print("\nWhere the time of a small request goes, µs of processor time:")
+    by_name = {one.name: one for one in ways if one.floats == SMALL}
+    for name in ("REST", "gRPC"):
+        whole, handled, run = by_name[name].cpu_us, shares[name], shares["run"]
+        print(
+            f"  {name:<5} {whole:5.0f}: the model {run:.0f}, its message read and written {handled - run:.0f}, "
+            f"the protocol and the operating system {whole - handled:.0f}"
+        )
+    return []
+
+
+def _judged(ways: Sequence[Measured], memory: float, load: float, start: float) -> list[Figure]:
+    small = {one.name: one for one in ways if one.floats == SMALL}
+    large = {one.name: one for one in ways if one.floats == LARGE}
+    rest, grpc, wrapper, bare = (small[name] for name in ("REST", "gRPC", "one-file FastAPI", "bare TensorFlow call"))
+    ratio, added = rest.per_second[-1] / wrapper.per_second[-1], grpc.p50_ms - bare.p50_ms
+    bodies = large["REST"].per_second[-1] / max(1e-9, large["one-file FastAPI"].per_second[-1])
+    found = [
+        Figure("REST, 32 in flight, beside FastAPI", ">= 2.5 x", f"{ratio:.2f} x", ratio >= 2.5),
+        Figure("the same, bodies of 600 KB", ">= 1 x", f"{bodies:.2f} x", bodies >= 1),
         Figure("REST, p50 with one in flight", "<= 0.3 ms", f"{rest.p50_ms:.3f} ms", rest.p50_ms <= 0.3),
         Figure("gRPC, p50 above the bare call", "<= 0.2 ms", f"{added:.3f} ms", added <= 0.2),
-        Figure(
-            "memory beside importing TensorFlow", "<= 1.3 x", f"{memory / imported:.2f} x", memory <= 1.3 * imported
-        ),
+        Figure("memory beside importing TensorFlow", "<= 1.3 x", f"{memory:.2f} x", memory <= 1.3),
+        Figure("p99 at half the rate while versions load", "<= 3 x", f"{load:.2f} x", load <= 3),
+        Figure("start to first answer beyond the import", "<= 0.3 s", f"{start:.2f} s", start <= 0.3),
     ]
+    for name in ("REST", "gRPC"):
+        original = small.get(f"original {name}")
+        if original is not None:
+            share = small[name].per_second[-1] / original.per_second[-1]
+            found.append(Figure(f"{name}, 32 in flight, of the original's", ">= 0.5", f"{share:.2f}", share >= 0.5))
+    return found
 
 
-def _measure(server: Live, wrapper: int, call: Callable[[Any], Any], floats: int) -> list[Measured]:
+def _started(folder: Path, stack: ExitStack) -> tuple[Live, list[Peer]]:
+    server = stack.enter_context(Live(folder / "log", f"--model_base_path={folder / 'model'}"))
+    server.serves("default", 1)
+    (port,) = free_ports(1)
+    argv = [sys.executable, "-c", WRAPPER, str(folder / "model" / "1"), str(port)]
+    peers = [
+        Peer("", psutil.Process(server.process.pid), server.rest_port, server.grpc_port),
+        Peer("one-file FastAPI", stack.enter_context(_process(argv, folder / "wrapper.log")), port, None),
+    ]
+    original = shutil.which("tensorflow_model_server")
+    if original is not None:
+        rest, grpc = free_ports(2)
+        flags = [f"--port={grpc}", f"--rest_api_port={rest}", f"--model_base_path={folder / 'model'}"]
+        argv = [original, *flags, "--grpc_max_threads=128"]
+        peers.append(Peer("original", stack.enter_context(_process(argv, folder / "original.log")), rest, grpc))
+    body = json.dumps({"instances": [1.0]}).encode()
+    for peer in peers:
+        wait(f"{peer.name} answers", lambda port=peer.rest: _answers(port, body))  # type: ignore[misc]
+    return server, peers
+
+
+def _measure(peers: Sequence[Peer], call: Callable[[Any], Any], floats: int) -> list[Measured]:
     import numpy as np
 
     values = np.linspace(0, 1, floats, dtype=np.float32)
-    body = json.dumps({"instances": values.tolist()}).encode()
-    asked = rest_request(REST_PATH, body)
-    ways: dict[str, Callable[[], Connection]] = {
-        "one-file aiohttp wrapper": lambda: Rest(wrapper, asked),
-        "REST": lambda: Rest(server.rest_port, asked),
-    }
-    if floats == SMALL:
-        # The client sends a message in one frame, which is as much as HTTP/2 lets it: 16 KiB.
-        message = _message(values)
-        ways["gRPC"] = lambda: Grpc(server.grpc_port, GRPC_PATH, message)
+    body, message = json.dumps({"instances": values.tolist()}).encode(), _message(values)
     requests = REQUESTS if floats == SMALL else REQUESTS // 10
-    return [_directly(call, values, requests), *(_over(name, make, floats, requests) for name, make in ways.items())]
+    found = [_directly(call, values, requests)]
+    for peer in peers:
+        asked = rest_request(REST_PATH, body)
+        name = f"{peer.name} REST".strip() if peer.grpc is not None else peer.name
+        found.append(_over(name, peer, lambda port=peer.rest, asked=asked: Rest(port, asked), floats, requests))  # type: ignore[misc]
+        if peer.grpc is not None and floats == SMALL:
+            name = f"{peer.name} gRPC".strip()
+            make = lambda port=peer.grpc: Grpc(port, GRPC_PATH, message)  # noqa: E731
+            found.append(_over(name, peer, make, floats, requests))
+    found += [
+        _ordinary("REST, by http.client", floats, _http_client(peers[0].rest, body), requests),
+        _ordinary("gRPC, by grpcio", floats, _grpcio(peers[0].grpc, message), requests),
+    ]
+    return found
 
 
 def _directly(call: Callable[[Any], Any], values: Any, requests: int) -> Measured:
+    one = _ordinary("bare TensorFlow call", len(values), lambda: call(values), requests)
+    begun = time.process_time()
     for _ in range(requests):
         call(values)
+    cpu_us = (time.process_time() - begun) / requests * 1e6
+    return Measured(one.name, one.floats, one.p50_ms, one.p99_ms, one.per_second[:1] * 3, cpu_us)
+
+
+def _ordinary(name: str, floats: int, ask: Callable[[], Any], requests: int) -> Measured:
+    """One after the other, by a client that people use."""
     took = []
-    for _ in range(requests * ROUNDS):
+    for at in range(requests * ROUNDS + requests // 2):
         begun = time.perf_counter()
-        call(values)
-        took.append(time.perf_counter() - begun)
-    rate = len(took) / sum(took)
-    return Measured("bare TensorFlow call", len(values), *_percentiles(took), (rate,) * 3)
+        ask()
+        if at >= requests // 2:
+            took.append(time.perf_counter() - begun)
+    return Measured(name, floats, *_percentiles(took), (len(took) / sum(took), 0.0, 0.0), 0.0)
 
 
-def _over(name: str, make: Callable[[], Connection], floats: int, requests: int) -> Measured:
+def _over(name: str, peer: Peer, make: Callable[[], Connection], floats: int, requests: int) -> Measured:
     connection = make()
     one_by_one(connection, requests // 2)
     took = [second for _ in range(ROUNDS) for second in one_by_one(connection, requests).seconds]
-    rates = [
-        statistics.median(
-            # Streams of one connection over gRPC, connections over REST: what clients do.
-            at_once(make, *((1, count) if name == "gRPC" else (count, 1)), SECONDS)
-            for _ in range(ROUNDS)
-        )
-        for count in IN_FLIGHT
-    ]
-    return Measured(name, floats, *_percentiles(took), (len(took) / sum(took), *rates))
+    connection.socket.close()
+    rates, cpu_us = [], 0.0
+    for count in IN_FLIGHT:
+        # Streams of one connection over gRPC, connections over REST: what clients do.
+        shape = (1, count) if isinstance(connection, Grpc) else (count, 1)
+        found = []
+        for _ in range(ROUNDS):
+            before = sum(peer.process.cpu_times()[:2])
+            rate = at_once(make, *shape, SECONDS)
+            # On a machine that is busy with other things none may come.
+            answers = max(1.0, rate * SECONDS)
+            found.append((rate, (sum(peer.process.cpu_times()[:2]) - before) / answers * 1e6))
+        rates.append(max(rate for rate, _ in found))
+        cpu_us = min(cpu for _, cpu in found)
+    return Measured(name, floats, *_percentiles(took), (len(took) / sum(took), *rates), cpu_us)
 
 
 def _percentiles(took: Sequence[float]) -> tuple[float, float]:
@@ -144,14 +245,75 @@ def _percentiles(took: Sequence[float]) -> tuple[float, float]:
     return statistics.median(ordered) * 1000, ordered[int(len(ordered) * 0.99)] * 1000
 
 
-def _bare(path: Path) -> Callable[[Any], Any]:
-    """The call that the server prepares for itself, and nothing around it."""
-    from tfsdeploy.server import session_config
-    from tfsdeploy.server.flags import Flags
+def _while_loading(server: Live, folder: Path, rate: float) -> tuple[float, float]:
+    """The 99th percentile without and with loads, in milliseconds: medians of some seconds each."""
+    asked = rest_request(REST_PATH, json.dumps({"instances": [1.0, 2.0, 5.0]}).encode())
+    for version in range(2, LOADS + 2):
+        write_half_plus_two(folder / "more" / str(version), offset=version)
+
+    def p99(seconds: float) -> float:
+        return paced(lambda: Rest(server.rest_port, asked), 32, rate, seconds).percentile(0.99)
+
+    calm, loading = [], []
+    for version in range(2, LOADS + 2):
+        calm.append(p99(1.0))
+        comes = threading.Timer(0.1, (folder / "more" / str(version)).rename, [folder / "model" / str(version)])
+        comes.start()
+        loading.append(p99(1.0))
+        comes.join()
+        server.serves("default", version)
+    return statistics.median(calm), statistics.median(loading)
+
+
+def _shares(path: Path) -> dict[str, float]:
+    """Processor time, in microseconds, of parts of the server, each called in this process and by itself."""
+    import numpy as np
+
+    from tfsdeploy.server.core import Core
+    from tfsdeploy.server.grpc_predict import Predict
+    from tfsdeploy.server.manager import Manager
+    from tfsdeploy.server.metrics import Metrics
+    from tfsdeploy.server.rest import Rest as Answers
     from tfsdeploy.server.servable import SavedModel
 
-    flags = Flags(tensorflow_session_parallelism=1)
-    return SavedModel(str(path), config=session_config.of(flags)).call("serving_default").run
+    manager = Manager(lambda text: SavedModel(text, intra=1, inter=1), threads=1)
+    manager.aspire({"default": {1: str(path)}})
+    manager.wait(lambda: any(row.state == "AVAILABLE" for row in manager.status("default")))
+    core, values = Core(manager), np.array([1.0, 2.0, 5.0], np.float32)
+    body, message = json.dumps({"instances": values.tolist()}).encode(), _message(values)
+    answers, predict = Answers(core, Metrics()), Predict(core, Metrics(), packed=False)
+    with manager.handle("default", None) as (_, model):
+        call = model.call("serving_default")
+        found = {
+            "run": _cpu_us(lambda: model.run(call, {"x": values})),
+            "REST": _cpu_us(lambda: answers.handle("POST", REST_PATH, {}, body)),
+            "gRPC": _cpu_us(lambda: predict.answer(message, True)),
+        }
+    manager.close()
+    return found
+
+
+def _cpu_us(work: Callable[[], Any], calls: int = 500) -> float:
+    best = float("inf")
+    for _ in range(9):
+        begun = time.thread_time()
+        for _ in range(calls):
+            work()
+        best = min(best, (time.thread_time() - begun) / calls * 1e6)
+    return best
+
+
+def _bare(path: Path) -> Callable[[Any], Any]:
+    """A prepared call of a session as it is by default, and nothing around it."""
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    with session.graph.as_default():
+        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path))
+    signature = meta.signature_def["serving_default"]
+    run = session.make_callable(signature.outputs["y"].name, [signature.inputs["x"].name])
+    return lambda values: run(values)
 
 
 def _message(values: Any) -> bytes:
@@ -166,28 +328,77 @@ def _message(values: Any) -> bytes:
     return bytes(request.SerializeToString())
 
 
-@contextmanager
-def _wrapper(folder: Path) -> Iterator[int]:
-    (port,) = free_ports(1)
-    argv = [sys.executable, "-c", WRAPPER, str(folder / "model" / "1"), str(port)]
-    with (folder / "wrapper.log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
+def _http_client(port: int, body: bytes) -> Callable[[], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+
+    def ask() -> bytes:
+        connection.request("POST", REST_PATH, body, {"Content-Type": "application/json"})
+        return connection.getresponse().read()
+
+    return ask
+
+
+def _grpcio(port: int | None, message: bytes) -> Callable[[], Any]:
+    import grpc
+
+    ask = grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary(GRPC_PATH)
+    return lambda: ask(message, timeout=60)
+
+
+def _answers(port: int, body: bytes) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        yield port
+        connection.request("POST", REST_PATH, body, {"Content-Type": "application/json"})
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _process(argv: Sequence[str], log: Path) -> Iterator[psutil.Process]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield psutil.Process(process.pid)
     finally:
         process.kill()
         process.wait()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+@contextmanager
+def _core(index: int) -> Iterator[None]:
+    """Run on one core, and so does what is started meanwhile; on all of them where there is but one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[index % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def _imported() -> int:
-    """Bytes that a process has which imported TensorFlow and did nothing else."""
+def _imported() -> tuple[int, float]:
+    """Bytes of a process that imported TensorFlow and did nothing else, and seconds from its start; best of 3."""
     code = "import tensorflow, psutil; print(psutil.Process().memory_info().rss)"
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    seconds, size = [], 0
+    for _ in range(3):
+        begun = time.perf_counter()
+        size = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        seconds.append(time.perf_counter() - begun)
+    return size, min(seconds)
+
+
+def _first_answer(folder: Path) -> float:
+    """Seconds from the start of a server to its first answer; best of 3."""
+    body, found = json.dumps({"instances": [1.0]}).encode(), []
+    for _ in range(3):
+        begun = time.perf_counter()
+        with Live(folder / "log", f"--model_base_path={folder / 'model'}") as server:
+            while not _answers(server.rest_port, body):
+                time.sleep(0.01)
+            found.append(time.perf_counter() - begun)
+    return min(found)
 
 
 if __name__ == "__main__":

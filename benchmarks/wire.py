@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,8 @@ _HEADERS, _DATA, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 1, 0, 3, 4, 6, 7, 8
 
 def rest_request(path: str, body: bytes) -> bytes:
     """A POST of ``body``."""
-    return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def grpc_headers(path: str) -> bytes:
@@ -149,6 +151,33 @@ def at_once(make: Callable[[], Connection], connections: int, in_flight: int, se
     return done / elapsed
 
 
+def paced(make: Callable[[], Connection], connections: int, rate: float, seconds: float) -> Timings:
+    """Requests sent when they are due, ``rate`` a second, however the ones before fare; from when they were due."""
+    timings = Timings()
+    with selectors.DefaultSelector() as selector:
+        free = [make() for _ in range(connections)]
+        for connection in free:
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+        late: deque[float] = deque()
+        asked: dict[Connection, float] = {}
+        begin, sent = time.perf_counter(), 0
+        while (now := time.perf_counter()) < begin + seconds:
+            while (due := begin + sent / rate) <= now:
+                late.append(due)
+                sent += 1
+            while late and free:
+                connection = free.pop()
+                asked[connection] = late.popleft()
+                connection.send()
+            for key, _ in selector.select(max(0.0, begin + sent / rate - time.perf_counter())):
+                if key.data.receive():
+                    timings.seconds.append(time.perf_counter() - asked.pop(key.data))
+                    free.append(key.data)
+        for connection in [*free, *asked]:
+            connection.socket.close()
+    return timings
+
+
 def _connect(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -158,5 +187,5 @@ def _connect(port: int) -> socket.socket:
 def _some(connection: socket.socket) -> bytes:
     data = connection.recv(1 << 16)
     if not data:
-        raise RuntimeError("the gateway closed the connection")
+        raise RuntimeError("the server closed the connection")
     return data

@@ -38,6 +38,8 @@ LIKE = "2.20.0"
 
 EXAMPLE = f"example: {PROGRAM} --model_name=half --model_base_path=/srv/models/half --rest_api_port=8501\n"
 
+SWITCH_SECONDS = 0.001
+
 NEEDED = ("hpack", "orjson", "uvloop")
 
 
@@ -179,6 +181,8 @@ class Server:
             self._manager.use_threads(max(1, self._flags.num_load_threads))
         import uvloop
 
+        # Requests wait for the interpreter while a version loads: not 5 ms, as Python lets them.
+        sys.setswitchinterval(SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._serve())
 
