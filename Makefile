@@ -54,7 +54,7 @@ golden: $(READY) ## render the fleets of tests/golden/ anew; review the differen
 	@for fleet in tests/golden/docker/*; do \
 	  $(BIN)/python -m tfsdeploy render -t docker -o $$fleet/rendered $$fleet/fleet.yaml; done
 
-bench: $(READY) ## the figures of docs/performance.md for this machine: 200,000 requests, 1,000 kills; about 25 minutes
+bench: $(READY) ## the figures of docs/performance.md for this machine: 200,000 requests, 1,000 kills; about 30 minutes
 	$(BIN)/python -m benchmarks
 
 bench-store: $(READY) ## object stores: against rclone, 10,000 versions, a fleet at rest, 10,000 faults; about 25 minutes

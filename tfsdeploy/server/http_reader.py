@@ -104,6 +104,11 @@ class Reader:
         return len(self._buffer)
 
     @property
+    def between(self) -> bool:
+        """Whether nothing of a next request is here."""
+        return self._request is None and not self._buffer
+
+    @property
     def awaits_continue(self) -> bool:
         """Whether the client waits for ``100 Continue`` before it sends the body."""
         request = self._request

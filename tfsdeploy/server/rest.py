@@ -14,6 +14,7 @@ from tfsdeploy.protocol.status import Failed, http_code
 from tfsdeploy.server import json_answer, json_document, json_tensor
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import say
+from tfsdeploy.server.loading import import_tensorflow, tensorflow_is_there
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.pace import WouldWait
 
@@ -149,6 +150,9 @@ class Rest:
             self._count(asked.model, "predict", code, begun, found)
 
     def _infer(self, method: Method, asked: rest.Request, body: bytes, wait: bool) -> str:
+        if not wait and not tensorflow_is_there():
+            raise WouldWait
+        import_tensorflow()
         from tfsdeploy.server import json_examples
         from tfsdeploy.server.examples import Task
 

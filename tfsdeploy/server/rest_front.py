@@ -98,9 +98,9 @@ class Connection(asyncio.Protocol):
     # What is done.
 
     def leave(self) -> None:
-        """End when what is being answered is answered."""
+        """End when what is being asked, or answered, is answered."""
         self._leaving = True
-        if not self._answering:
+        if not self._answering and self._reader.between:
             self._transport.close()
 
     def abort(self) -> None:
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._answering = False
         if self._transport.is_closing():
             return
-        if reply.last or (self._leaving and not len(self._reader)):
+        if reply.last or (self._leaving and self._reader.between):
             request = replace(request, keeps=False)
         body = reply.body.encode("utf-8", errors="surrogateescape")
         answer = http_reader.head(
