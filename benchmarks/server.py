@@ -34,12 +34,13 @@ from tests.server.live import Live, free_ports, wait
 REST_PATH = "/v1/models/default:predict"
 GRPC_PATH = "/tensorflow.serving.PredictionService/Predict"
 ROUNDS = 3
-SECONDS = 2.0
+SECONDS = 1.5
 REQUESTS = 400
 IN_FLIGHT = (8, 32)
 SMALL, LARGE = 3, 30_000
 """Floats of a request; the large one has 600 KB, as JSON."""
 LOADS = 12
+CORES = len(os.sched_getaffinity(0))
 
 WRAPPER = """
 import sys
@@ -103,7 +104,8 @@ def figures() -> list[Figure]:
                 server, peers = _started(folder, stack)
             with _core(1):
                 call = _bare(folder / "model" / "1")
-                ways = [one for floats in (SMALL, LARGE) for one in _measure(peers, call, floats)]
+                _tell_heads()
+                ways = [_told(one) for floats in (SMALL, LARGE) for one in _measure(peers, call, floats)]
                 memory = peers[0].process.memory_info().rss
                 rate = next(one.per_second[-1] for one in ways if one.name == "REST")
                 calm, loading = _while_loading(server, folder, rate / 2)
@@ -111,26 +113,33 @@ def figures() -> list[Figure]:
             shares = _shares(folder / "model" / "1")
             imported, import_seconds = _imported()
             first = _first_answer(folder)
-    return [*_told(ways, shares), *_judged(ways, memory / imported, loading / calm, first - import_seconds)]
+    _tell_shares(ways, shares)
+    return _judged(ways, memory / imported, loading / calm, first - import_seconds)
 
 
-def _told(ways: Sequence[Measured], shares: dict[str, float]) -> list[Figure]:
-    """Print the table and where the time goes; no figure is judged here."""
-    cores = "one core each for server and client" if len(os.sched_getaffinity(0)) > 1 else "one core for all"
+def _tell_heads() -> None:
+    cores = "one core each for server and client" if CORES > 1 else "one core for all"
     heads = "".join(f"{f'{count}/s':>10}" for count in (1, *IN_FLIGHT))
     print(f"{machine()}; {cores}\nN/s: answers a second with N in flight; µs: of the server's processor, at 32")
-    print(f"{'':<34}{'floats':>9}{'p50 ms':>10}{'p99 ms':>10}{heads}{'µs':>10}")
-    for one in ways:
-        print(one)
+    print(f"{'':<34}{'floats':>9}{'p50 ms':>10}{'p99 ms':>10}{heads}{'µs':>10}", flush=True)
+
+
+def _told(one: Measured) -> Measured:
+    """As they come: the whole takes long."""
+    print(one, flush=True)
+    return one
+
+
+def _tell_shares(ways: Sequence[Measured], shares: dict[str, float]) -> None:
     print("\nWhere the time of a small request goes, µs of processor time:")
     by_name = {one.name: one for one in ways if one.floats == SMALL}
     for name in ("REST", "gRPC"):
         whole, handled, run = by_name[name].cpu_us, shares[name], shares["run"]
         print(
             f"  {name:<5} {whole:5.0f}: the model {run:.0f}, its message read and written {handled - run:.0f}, "
-            f"the protocol and the operating system {whole - handled:.0f}"
+            f"the protocol and the operating system {whole - handled:.0f}",
+            flush=True,
         )
-    return []
 
 
 def _judged(ways: Sequence[Measured], memory: float, load: float, start: float) -> list[Figure]:
@@ -177,26 +186,25 @@ def _started(folder: Path, stack: ExitStack) -> tuple[Live, list[Peer]]:
     return server, peers
 
 
-def _measure(peers: Sequence[Peer], call: Callable[[Any], Any], floats: int) -> list[Measured]:
+def _measure(peers: Sequence[Peer], call: Callable[[Any], Any], floats: int) -> Iterator[Measured]:
     import numpy as np
 
     values = np.linspace(0, 1, floats, dtype=np.float32)
     body, message = json.dumps({"instances": values.tolist()}).encode(), _message(values)
     requests = REQUESTS if floats == SMALL else REQUESTS // 10
-    found = [_directly(call, values, requests)]
+    yield _directly(call, values, requests)
     for peer in peers:
         asked = rest_request(REST_PATH, body)
         name = f"{peer.name} REST".strip() if peer.grpc is not None else peer.name
-        found.append(_over(name, peer, lambda port=peer.rest, asked=asked: Rest(port, asked), floats, requests))  # type: ignore[misc]
+        yield _over(name, peer, lambda port=peer.rest, asked=asked: Rest(port, asked), floats, requests)  # type: ignore[misc]
         if peer.grpc is not None and floats == SMALL:
             name = f"{peer.name} gRPC".strip()
             make = lambda port=peer.grpc: Grpc(port, GRPC_PATH, message)  # noqa: E731
-            found.append(_over(name, peer, make, floats, requests))
-    found += [
+            yield _over(name, peer, make, floats, requests)
+    yield from (
         _ordinary("REST, by http.client", floats, _http_client(peers[0].rest, body), requests),
         _ordinary("gRPC, by grpcio", floats, _grpcio(peers[0].grpc, message), requests),
-    ]
-    return found
+    )
 
 
 def _directly(call: Callable[[Any], Any], values: Any, requests: int) -> Measured:
@@ -225,15 +233,16 @@ def _over(name: str, peer: Peer, make: Callable[[], Connection], floats: int, re
     took = [second for _ in range(ROUNDS) for second in one_by_one(connection, requests).seconds]
     connection.socket.close()
     rates, cpu_us = [], 0.0
+    seconds = SECONDS if floats == SMALL else 3 * SECONDS
     for count in IN_FLIGHT:
         # Streams of one connection over gRPC, connections over REST: what clients do.
         shape = (1, count) if isinstance(connection, Grpc) else (count, 1)
         found = []
         for _ in range(ROUNDS):
             before = sum(peer.process.cpu_times()[:2])
-            rate = at_once(make, *shape, SECONDS)
+            rate = at_once(make, *shape, seconds)
             # On a machine that is busy with other things none may come.
-            answers = max(1.0, rate * SECONDS)
+            answers = max(1.0, rate * seconds)
             found.append((rate, (sum(peer.process.cpu_times()[:2]) - before) / answers * 1e6))
         rates.append(max(rate for rate, _ in found))
         cpu_us = min(cpu for _, cpu in found)
@@ -276,7 +285,7 @@ def _shares(path: Path) -> dict[str, float]:
     from tfsdeploy.server.rest import Rest as Answers
     from tfsdeploy.server.servable import SavedModel
 
-    manager = Manager(lambda text: SavedModel(text, intra=1, inter=1), threads=1)
+    manager = Manager(lambda text: SavedModel(text), threads=1)
     manager.aspire({"default": {1: str(path)}})
     manager.wait(lambda: any(row.state == "AVAILABLE" for row in manager.status("default")))
     core, values = Core(manager), np.array([1.0, 2.0, 5.0], np.float32)
