@@ -82,7 +82,7 @@ def shop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             fleet.push(M, 3)
             yield fleet
             fleet.run("down", "--yes")
-            assert not namespace.get("all,configmaps,roles,networkpolicies", "-l", "tfsdeploy/fleet")
+            assert not namespace.get("all,configmaps,roles,networkpolicies", "-l", "tfsdeploy/fleet=shop")
     finally:
         namespace.delete()
 
