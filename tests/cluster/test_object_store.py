@@ -16,6 +16,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.live import ClusterFleet, M
 from tests.cluster.namespace import Namespace
 from tests.cluster.product import ROOT
+from tests.cluster.test_render import allow
 from tests.keys import write_key
 from tests.s3_outage import MortalS3
 from tfsdeploy.store.example import write_example
@@ -109,6 +110,42 @@ def test_models_come_from_s3(namespace: Namespace, tmp_path: Path, monkeypatch: 
         assert secret not in fleet.namespace.kubectl("get", kinds, "-o", "yaml")
         logs = map(partial(_log, fleet), (*fleet.pods("serving"), *fleet.pods("gateway")))
         assert not any(secret in text for text in logs)
+        fleet.run("down", "--yes")
+
+
+def test_replicas_of_a_node_share_what_one_has_fetched(
+    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is gone, and two more replicas come up on the node of the first one, none of which asks for a byte."""
+    allow(namespace, "privileged")
+    fleet = ClusterFleet(tmp_path / "fleet", namespace)
+    fleet.folder.mkdir()
+    data = {"AWS_ACCESS_KEY_ID": s3.KEY, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
+    for name, value in data.items():
+        monkeypatch.setenv(name, value)
+    with server_inside(namespace.cluster, tmp_path / "s3") as server:
+        namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "models"}, "stringData": data})
+        store = ObjectStore(server.open("shared"))
+        write_example(tmp_path / "1", offset=0.5)
+        store.publish(M, tmp_path / "1", 1)
+        secured = f"https://{server.host}:{TLS_PORT}"
+        options = {"endpoint": secured, "region": s3.REGION, "credentialsSecret": "models", "caConfigMap": "store-ca"}
+        namespace.kubectl("create", "configmap", "store-ca", f"--from-file={tmp_path / 's3' / 'ca.crt'}")
+        fleet.spec |= {
+            "store": store.url,
+            "storeOptions": {**options, "bandwidth": "50Mi"},
+            "models": {M: {"version": 1}},
+        }
+        node = namespace.cluster.nodes[0].name
+        fleet.spec["serving"] |= {
+            "replicas": 1, "nodeCache": str(tmp_path / "node"), "nodeSelector": {"kubernetes.io/hostname": node},
+        }  # fmt: skip
+        fleet.up()
+        server.kill()
+        fleet.spec["serving"]["replicas"] = 3
+        fleet.up()
+        fleet.healthy()
+        assert len(fleet.pods("serving")) == 3
         fleet.run("down", "--yes")
 
 

@@ -28,11 +28,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3
 
 @pytest.fixture
 def shop(server: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
-    """Two replicas and a gateway; versions 1 and 2 are in the store, the first one serves."""
+    """Three replicas and a gateway; versions 1 and 2 are in the store, the first one serves."""
     fleet = LiveFleet(tmp_path / "fleet", tmp_path / "home", mode, samples)
     options = {"endpoint": server.endpoint, "region": s3.REGION}
     fleet.spec |= {"store": "s3://models/prod", "storeOptions": options, "models": {}}
-    fleet.spec["serving"] |= {"replicas": 2, "minAvailable": 1}
+    fleet.spec["serving"] |= {"replicas": 3, "minAvailable": 1}
     fleet.spec["gateway"]["replicas"] = 1
     try:
         fleet.serve(M, 1, 2)
@@ -81,7 +81,7 @@ def test_the_store_is_away(shop: LiveFleet, server: MortalS3) -> None:
             shop.run("rollback", M, code=4)
             refused = shop.run("versions", M, "-o", "json", code=1).document["error"]["message"]
             assert server.endpoint not in refused
-            shop.spec["serving"]["replicas"] = 3
+            shop.spec["serving"]["replicas"] = 4
             shop.up()
         finally:
             server.start()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tfsdeploy.gateway.table import Endpoint, ModelTable, Table
-from tfsdeploy.protocol.agents import GatewayModel, ReplicaStatus, State
+from tfsdeploy.protocol.agents import GatewayModel, ReplicaStatus, State, VersionStatus
 from tfsdeploy.release.model import ModelRelease, Release, Split
 
 NOBODY = {"replicas": "no live replica"}
@@ -96,9 +96,13 @@ def _lacks(name: str, split: Split, status: ReplicaStatus) -> str:
     rows = [status.state(name, version) for version in _weighted(split)]
     for row in rows:
         if row is not None and row.state is State.FAILED:
-            return f"{State.FAILED}: {row.error}" if row.error else State.FAILED.value
-    states = [State.PENDING if row is None else row.state for row in rows]
-    return next((state.value for state in states if state is not State.AVAILABLE), "")
+            return _told(row)
+    return next((_told(row) for row in rows if row is None or row.state is not State.AVAILABLE), "")
+
+
+def _told(row: VersionStatus | None) -> str:
+    state = State.PENDING if row is None else row.state
+    return f"{state}: {row.error}" if row is not None and row.error else state.value
 
 
 def _table(name: str, model: ModelRelease, effective: Split, members: _Members) -> ModelTable:

@@ -44,12 +44,14 @@ class _Stopped(Exception):
 
 @dataclass(slots=True)
 class _Looked:
-    """One version: for which digest it was looked at, what was found, and when to look again."""
+    """One version: for which digest it was looked at, what was found, what was logged, when to look again, how far."""
 
     digest: str | None
     files: Files
     again: float = 0.0
     tries: int = 0
+    told: str = ""
+    most: int = 0
 
 
 class VersionFiles:
@@ -148,7 +150,9 @@ class VersionFiles:
         found = await self._in_a_thread(key, looked)
         if self._looked.get(key) is not looked:
             return
-        looked.files = found
+        if found.error and found.error != looked.told:
+            log.warning("%s", found.error)
+        looked.files, looked.told = found, found.error
         if found.state == "present":
             looked.again, looked.tries = float("inf"), 0
         else:
@@ -234,6 +238,9 @@ class VersionFiles:
             self._progressed = time.monotonic()
             if self._closed.is_set() or self._looked.get(key) is not looked:
                 raise _Stopped
+            if state == "fetching" and done > looked.most:
+                # A line that breaks now and then still gets somewhere: that is no reason to wait ever longer.
+                looked.most, looked.tries = done, 0
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
                 loop.call_soon_threadsafe(self._tell, looked, Files(state, done=done, total=total))
