@@ -171,7 +171,7 @@ def test_calls_from_the_first_moment_on_do_it_no_harm(tmp_path: Path) -> None:
                 except grpc.RpcError as error:
                     seen.add(error.code().name)
 
-    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}")
+    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--open_early")
     with Live(tmp_path / "log", *flags) as server, ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, [server] * 8))
     assert seen <= {"OK", "UNAVAILABLE", "NOT_FOUND"}

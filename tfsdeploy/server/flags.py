@@ -30,6 +30,7 @@ ACCEPTED: Final[Mapping[str, str]] = {
 OWN: Final = (
     Flag("address", "string", "0.0.0.0", "bind only this address"),
     Flag("drain_seconds", "int32", "10", "how long requests in flight may take after SIGTERM"),
+    Flag("open_early", "bool", "false", "open the ports at once, not only when the models are loaded"),
     Flag("readyz", "bool", "false", "answer /readyz on the REST port: 200 when every configured version is AVAILABLE"),
     Flag("metrics_by_version", "bool", "false", "label the monitoring page's series with the version, too"),
     Flag("keep_missing", "bool", "false", "keep what is loaded when its folder, or every version, is no longer found"),
@@ -98,6 +99,7 @@ class Flags:
         version: print versions and end.
         address: own flag: what both ports bind; the original binds every address.
         like_tfs: own flag: behave like the original at its most awkward.
+        open_early: own flag: the ports open before the first models are loaded.
         readyz: own flag: answer ``/readyz`` on the REST port.
         metrics_by_version: own flag: label what is counted with the version, too.
         keep_missing: own flag: what is loaded and wanted stays although its folder is no longer found.
@@ -148,6 +150,7 @@ class Flags:
     address: str = "0.0.0.0"
     like_tfs: bool = False
     drain_seconds: int = 10
+    open_early: bool = False
     readyz: bool = False
     metrics_by_version: bool = False
     keep_missing: bool = False

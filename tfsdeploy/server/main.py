@@ -25,6 +25,7 @@ from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.reload import Reloader
 
 if TYPE_CHECKING:
+    from tfsdeploy.server import listening
     from tfsdeploy.server.servable import SavedModel
 
 FAILED = 255  # exit(-1)
@@ -187,20 +188,20 @@ class Server:
             return runner.run(self._serve())
 
     async def _serve(self) -> int:
-        from tfsdeploy.server import listening
-
         flags = self._flags
-        ports = [
-            await listening.grpc(flags, self._core, self._metrics),
-            *([await listening.rest(flags, self._rest)] if flags.rest_api_port else []),
-        ]
+        ports: list[listening.Port] = []
         ended = asyncio.Event()
         try:
             if not flags.like_tfs:
                 for number in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(number, ended.set)
+                if flags.open_early:
+                    await self._listen(ports)
                 await asyncio.to_thread(self._reloader.start)
                 threading.Thread(target=_import_tensorflow, daemon=True).start()
+                await self._first_loads(ended)
+            if not ports and not ended.is_set():
+                await self._listen(ports)
             await ended.wait()
             say(f"Draining: requests in flight have {flags.drain_seconds} s")
         finally:
@@ -208,6 +209,22 @@ class Server:
             await asyncio.gather(*(port.close(flags.drain_seconds) for port in ports))
             self._manager.close()
         return 0
+
+    async def _listen(self, ports: list[listening.Port]) -> None:
+        from tfsdeploy.server import listening
+
+        ports.append(await listening.grpc(self._flags, self._core, self._metrics))
+        if self._flags.rest_api_port:
+            ports.append(await listening.rest(self._flags, self._rest))
+
+    async def _first_loads(self, ended: asyncio.Event) -> None:
+        """Like the original's ports, these open when the models are there, as far as there is something to wait for."""
+        if self._flags.open_early:
+            return
+        loading = asyncio.ensure_future(asyncio.to_thread(self._reloader.first_loads))
+        ending = asyncio.ensure_future(ended.wait())
+        await asyncio.wait({loading, ending}, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
 
     def _load(self, path: str) -> SavedModel:
         import_tensorflow()

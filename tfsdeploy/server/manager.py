@@ -37,6 +37,7 @@ class _Version(Generic[Servable]):
     servable: Servable | None = None
     users: int = 0
     failed_at: float | None = None
+    failed: bool = False
 
 
 class Handle(Generic[Servable]):
@@ -130,6 +131,14 @@ class Manager(Generic[Servable]):
             if model_name in self._pending:
                 return frozenset(self._pending[model_name])
             return frozenset(v.version for v in self._versions.get(model_name, {}).values() if v.aspired)
+
+    def tried(self, model_name: str) -> bool:
+        """Whether a model serves, or each version that it should have has failed at least once."""
+        with self._changed:
+            rows = [row for row in self._versions.get(model_name, {}).values() if row.aspired]
+            return any(row.state is State.AVAILABLE for row in rows) or all(
+                row.state is State.END or row.failed for row in rows
+            )
 
     def status(self, model_name: str) -> tuple[StatusRow, ...]:
         """All versions that one model ever had, highest first; END rows stay for the life of the process."""
@@ -255,6 +264,9 @@ class Manager(Generic[Servable]):
             except Failed as failed:
                 say(f"Loading servable: {name} failed: {failed.code}: {failed.message}")
                 error = failed
+                with self._changed:
+                    version.failed = True
+                    self._changed.notify_all()
             except OSError as away:
                 told = text_file.failed(version.path, away)
                 error = Failed(

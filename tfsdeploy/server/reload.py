@@ -81,6 +81,11 @@ class Reloader:
         """End the threads that look."""
         self._stopping.set()
 
+    def first_loads(self) -> None:
+        """Wait until each model serves, has been tried in vain, or turned out to have no version."""
+        manager = self._core.manager
+        manager.wait(lambda: all(manager.tried(model.name) for model in self._models))
+
     def _answer(self, models: tuple[ModelConfig, ...]) -> None:
         """What HandleReloadConfigRequest does: apply, and wait for model names that are new.
 

@@ -146,7 +146,7 @@ def _server(fleet: Fleet, place: Place) -> ProcessSpec:
 def _program(server: str) -> tuple[str, ...]:
     """The model server's program and what makes it the one that is asked for."""
     if server == "embedded":
-        return (*PYTHON, "tfsdeploy.server.main", f"--address={LOOPBACK}", "--keep_missing")
+        return (*PYTHON, "tfsdeploy.server.main", f"--address={LOOPBACK}", "--open_early", "--keep_missing")
     if server == "embedded-like-tfs":
         return (*PYTHON, "tfsdeploy.server.main", f"--address={LOOPBACK}", "--like-tfs")
     return (server,)
