@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,10 +115,12 @@ def test_models_come_from_s3(namespace: Namespace, tmp_path: Path, monkeypatch: 
 
 
 def test_replicas_of_a_node_share_what_one_has_fetched(
-    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store is gone, and two more replicas come up on the node of the first one, none of which asks for a byte."""
     allow(namespace, "privileged")
+    node_cache = Path("/var/lib") / namespace.name  # The nodes have this machine's disk.
+    request.addfinalizer(lambda: shutil.rmtree(node_cache, ignore_errors=True))
     fleet = ClusterFleet(tmp_path / "fleet", namespace)
     fleet.folder.mkdir()
     data = {"AWS_ACCESS_KEY_ID": s3.KEY, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
@@ -138,7 +141,7 @@ def test_replicas_of_a_node_share_what_one_has_fetched(
         }
         node = namespace.cluster.nodes[0].name
         fleet.spec["serving"] |= {
-            "replicas": 1, "nodeCache": str(tmp_path / "node"), "nodeSelector": {"kubernetes.io/hostname": node},
+            "replicas": 1, "nodeCache": str(node_cache), "nodeSelector": {"kubernetes.io/hostname": node},
         }  # fmt: skip
         fleet.up()
         server.kill()
