@@ -120,12 +120,15 @@ class Engine:
             return
         repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
         report.say(f"pull    {image}")
+        layers: dict[str, tuple[int, int]] = {}
         try:
             for row in self.client.api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in row:
                     raise TfsdeployError(_no_image(image, row["error"]), hint=_IMAGE_HINT)
-                if row.get("progress"):
-                    report.waiting(f"{image}: {row.get('id', '')} {row['status']} {row['progress']}")
+                if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
+                    layers[row["id"]] = (row["progressDetail"]["current"], total)
+                    done, of = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
+                    report.progress(f"pull {image}", done, of)
         except docker.errors.APIError as error:
             raise TfsdeployError(_no_image(image, error.explanation or str(error)), hint=_IMAGE_HINT) from error
 
