@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -104,7 +104,9 @@ class Engine:
             and os.readlink(f"/proc/{process.pid}/ns/pid") == inside
         ]
         for process in found:
-            end(process)
+            # Each of them ends when the other one is gone.
+            with suppress(psutil.NoSuchProcess):
+                end(process)
         self._wait("the end of dockerd", lambda: not any(process.is_running() for process in found))
 
     def load_images(self, say: Callable[[str], None]) -> None:
