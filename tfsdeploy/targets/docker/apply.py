@@ -188,6 +188,9 @@ def start_again(engine: Engine, fleet: Fleet, container: Container) -> None:
     except NetworkGone:
         engine.remove(container.name)
         start(engine, fleet, container)
+    # One that was taken from its network starts without any.
+    if any(seen.name == container.name and seen.lone for seen in engine.observed(fleet.name)):
+        engine.join(container.name, network_name(fleet.name))
 
 
 def see_off(engine: Engine, state: StateVolume, fleet_name: str, names: Sequence[str]) -> None:
