@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.s3 import S3, s3_server
 
 _NUMBERS = count(1)
+
+# How long an example takes, or the making of one, says more of the machine than of the code.
+settings.register_profile("tfsdeploy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tfsdeploy")
 
 # A shell starts background jobs with SIGINT ignored, and so would every command be that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

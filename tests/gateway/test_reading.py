@@ -76,7 +76,7 @@ def check(channel: grpc.Channel, method: str, body: bytes, read: object) -> None
         assert not allowed, answer
 
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

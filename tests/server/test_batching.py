@@ -186,7 +186,7 @@ def outcome(model: SavedModel, request: tuple[str, Array]) -> Any:
         return failed.code, failed.message
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(REQUESTS, min_size=1, max_size=12))
 def test_every_request_gets_the_answer_that_it_would_get_alone(
     models: tuple[SavedModel, SavedModel], requests: list[tuple[str, Array]]

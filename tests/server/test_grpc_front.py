@@ -225,7 +225,7 @@ def test_what_is_no_grpc_is_answered_by_http(served: Served, fields: tuple[bytes
         max_size=8,
     )
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_garbage_ends_its_own_connection_alone(served: Served, parts: list[Any]) -> None:
     garbage = b"".join(one if isinstance(one, bytes) else frame(*one) for one in parts)
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:

@@ -137,7 +137,7 @@ def moments(draw: st.DrawFn) -> tuple[Moment, bool]:
     return Moment(wanted, files, None if told is None else by_model, Memory(), silent, drained), draw(st.booleans())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(moments(), min_size=1, max_size=8))
 def test_whatever_happens(course: list[tuple[Moment, bool]]) -> None:
     memory, last = Memory(), None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.render.kubernetes.goldens import LEVELS, NAMES, fleet_file, objects
@@ -57,7 +57,6 @@ def containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
-@settings(deadline=None)
 @given(
     labels=st.dictionaries(KEYS, WORDS, max_size=4),
     annotations=st.dictionaries(KEYS, TEXTS, max_size=4),
