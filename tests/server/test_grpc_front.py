@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import threading
 import time
@@ -41,7 +42,10 @@ class Served:
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(20)
 
     async def _listen(self) -> None:
-        methods = {b"/echo": self._echo, b"/wait": self._wait, b"/fail": self._fail}
+        methods = {
+            b"/echo": self._echo, b"/wait": self._wait, b"/fail": self._fail,
+            b"/may-wait": lambda message, may_wait: b"yes" if may_wait else b"no",
+        }  # fmt: skip
         self.front = Front(methods, {b"/watch": lambda message: b"\x08\x01"}, Workers(self._loop, 8, "w"), self._limits)
         server = await self._loop.create_server(self.front.connect, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
@@ -116,6 +120,49 @@ def test_many_at_a_time_on_one_connection(channel: grpc.Channel) -> None:
 def test_compressed_messages(channel: grpc.Channel, compression: grpc.Compression) -> None:
     message = b"twice " * 10_000
     assert channel.unary_unary("/echo")(message, timeout=20, compression=compression) == message
+
+
+def test_what_is_to_be_inflated_is_not_for_the_event_loop(channel: grpc.Channel) -> None:
+    assert channel.unary_unary("/may-wait")(b"", timeout=20) == b"no"
+    bomb = bytes(2**24)
+    assert channel.unary_unary("/may-wait")(bomb, timeout=20, compression=grpc.Compression.Gzip) == b"yes"
+
+
+def raw(served: Served, data: bytes, *, flags: int = 1, encoding: bytes = b"gzip", after: bytes, until: bytes) -> bytes:
+    """What comes back for a request, up to what is waited for."""
+    head = {b":method": b"POST", b":path": b"/echo", b":scheme": b"http", b"content-type": b"application/grpc"}
+    block = b"".join(field(name, value) for name, value in {**head, b"grpc-encoding": encoding}.items())
+    received = b""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+        client.sendall(PREFACE + frame(4, 0, 0) + frame(1, 4, 1, block) + frame(0, flags, 1, data) + after)
+        while until not in received:
+            more = client.recv(65536)
+            assert more, received
+            received += more
+    return received
+
+
+def test_what_was_asked_before_garbage_is_answered_and_the_garbage_named(served: Served) -> None:
+    ask = b"\0\0\0\0\3abc"
+    assert ask in raw(served, ask, after=frame(6, 0, 1), until=b"PING of a stream")
+    nobody_asked = frame(6, 1, 0, b"tfs-here") + frame(6, 0, 0, b"whatever")
+    assert ask in raw(served, ask, after=nobody_asked, until=b"whatever")
+
+
+@pytest.mark.parametrize(
+    ("data", "flags", "encoding", "status"),
+    [
+        (b"\0\0\0\0\3abcd", 0, b"identity", b"12"),  # more than one message: nobody waits for its end
+        (b"\0\0\0\0\3ab", 1, b"identity", b"13"),
+        (b"\1\0\0\0\3abc", 1, b"br", b"12"),
+        (b"\1\0\0\0\3abc", 1, b"gzip", b"13"),
+        (b"\1\0\0\0\x14" + gzip.compress(b"abc", mtime=0)[:20], 1, b"gzip", b"13"),
+    ],
+)
+def test_what_is_not_one_whole_message_is_refused(
+    served: Served, data: bytes, flags: int, encoding: bytes, status: bytes
+) -> None:
+    raw(served, data, flags=flags, encoding=encoding, after=b"", until=field(b"grpc-status", status))
 
 
 def test_failures_have_a_code_and_a_text(channel: grpc.Channel) -> None:

@@ -99,6 +99,26 @@ def test_answers_wait_for_room() -> None:
     assert connection.idle
 
 
+def test_a_window_for_all_streams_counts_for_those_that_are_open() -> None:
+    _, connection = opened()
+
+    def room(size: int) -> bytes:
+        return frame(SETTINGS, 0, 0, b"\0\4" + size.to_bytes(4, "big"))
+
+    def data() -> list[int]:
+        return [len(payload) for kind, _, _, payload in sent(connection) if kind == DATA]
+
+    connection.receive(START + room(0) + HEAD + frame(DATA, 1, 1, b"x" * 100))
+    assert data() == []
+    connection.receive(room(60))
+    assert data() == [60]
+    connection.receive(room(0) + frame(WINDOW_UPDATE, 0, 1, (61).to_bytes(4, "big")))
+    assert data() == [1]
+    connection.receive(room(39) + frame(WINDOW_UPDATE, 0, 0, (1).to_bytes(4, "big")))
+    assert data() == [39]
+    assert connection.idle
+
+
 HEAD = frame(HEADERS, 4, 1, http2.field(b":path", b"/a"))
 
 

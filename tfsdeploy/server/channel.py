@@ -21,7 +21,7 @@ class Limits:
     Attributes:
         received_bytes: of a request's message.
         sent_bytes: of an answer's.
-        most_streams: requests at the same time on one connection.
+        most_streams: requests at the same time on one connection; gRPC itself has no limit, but memory has.
         age_seconds: a connection is asked to leave when it is that old; None: never.
         grace_seconds: that it then has for what is in flight; None: as long as it takes.
         idle_seconds: without a request before it is asked to leave; None: for ever.
@@ -31,11 +31,11 @@ class Limits:
 
     received_bytes: int = LARGEST
     sent_bytes: int = LARGEST
-    most_streams: int = LARGEST
+    most_streams: int = 10_000
     age_seconds: float | None = None
     grace_seconds: float | None = None
     idle_seconds: float | None = None
-    keepalive_seconds: float | None = None
+    keepalive_seconds: float | None = 7200.0
     keepalive_timeout_seconds: float | None = 20.0
 
 

@@ -36,9 +36,6 @@ _GOING = b"tfs-goes"
 _THERE = b"tfs-here"
 _GOAWAY_SECONDS = 1.0
 
-# What a message may be inflated to, at most: as much as one may carry.
-_INFLATED_BYTES = 2**31 - 1
-
 
 @dataclass(frozen=True, slots=True)
 class _Head:
@@ -55,6 +52,14 @@ class _Head:
     seconds: float | None
     encoding: bytes
     refusal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """How a message is compressed, and what it may be inflated to, in bytes."""
+
+    encoding: bytes
+    most: int
 
 
 @dataclass(slots=True)
@@ -122,16 +127,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client; whatever is quick to answer is answered before more are read."""
+        broken = False
         self._busy = True
         try:
             self._http.receive(data)
         except http2.ProtocolError:
-            self._flush()
-            self._transport.close()
-            return
+            broken = True
         finally:
             self._busy = False
         self._flush()
+        if broken:
+            self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone, and does not want its answers."""
@@ -156,17 +162,17 @@ class Connection(asyncio.Protocol):
     def opened(self, stream: http2.Stream) -> None:
         """A request has begun."""
         head = stream.context = self._front.head_of(stream.head)
-        if "idle" in self._timers:
-            self._timers.pop("idle").cancel()
+        self._cancel("idle")
         if head.refusal:
             # A status that is in no table: HPACK's index 8 names :status.
             self._http.answer(stream, b"", None, b"\x08\x03" + head.refusal)
 
     def received(self, stream: http2.Stream) -> None:
-        """More of a message; one that is too large is not collected."""
-        size = int.from_bytes(stream.body[1:5], "big") if len(stream.body) >= 5 else 0
-        if size > self._front.limits.received_bytes:
-            self._fail(stream, _too_large("Received", size, self._front.limits.received_bytes))
+        """More of a message; one that is too large, or more than one, is not collected."""
+        try:
+            _check(stream.body, self._front.limits.received_bytes)
+        except Failed as failed:
+            self._fail(stream, failed)
 
     def ended(self, stream: http2.Stream) -> None:
         """A request is complete."""
@@ -179,9 +185,11 @@ class Connection(asyncio.Protocol):
         try:
             if method is None and head.path not in self._front.watches:
                 raise Failed("UNIMPLEMENTED", "")
-            message = _message(stream.body, head.encoding, self._front.limits.received_bytes)
+            message = _message(stream.body, self._front.limits.received_bytes)
+            packed = _Packed(head.encoding, self._front.limits.received_bytes) if stream.body[0] else None
             if method is None:
-                self._http.begin(stream, HEAD, _framed(self._front.watches[head.path](message)))
+                asked = _inflated(message, _Packed(head.encoding, SMALL_BYTES)) if packed else message
+                self._http.begin(stream, HEAD, _framed(self._front.watches[head.path](asked)))
                 self._watching.add(stream)
                 return
         except Failed as failed:
@@ -189,9 +197,9 @@ class Connection(asyncio.Protocol):
             return
         stream.body = bytearray()
         future = self._front.workers.answer(
-            partial(_answer, method, message, deadline),
+            partial(_answer, method, message, packed, deadline),
             partial(self._answered, stream),
-            small=len(message) <= SMALL_BYTES,
+            small=packed is None and len(message) <= SMALL_BYTES,
         )
         if future is not None:
             timer = None if head.seconds is None else self._loop.call_later(head.seconds, self._late, stream)
@@ -212,7 +220,7 @@ class Connection(asyncio.Protocol):
         if data == _GOING:
             self._go()
         elif data == _THERE:
-            self._timers.pop("there").cancel()
+            self._cancel("there")
 
     # What is done.
 
@@ -237,9 +245,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _go(self) -> None:
-        timer = self._timers.pop("going", None)
-        if timer is not None:
-            timer.cancel()
+        if self._cancel("going"):
             self._http.go_away()
             self._flush()
 
@@ -291,17 +297,26 @@ class Connection(asyncio.Protocol):
         if seconds is not None:
             self._timers[name] = self._loop.call_later(seconds, then)
 
+    def _cancel(self, name: str) -> bool:
+        """Whether there was such a timer."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
 
 # grpc-message: percent-encoded but for these.
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
-def _answer(method: Method, message: bytes, deadline: float | None, wait: bool) -> bytes | Failed:
+def _answer(
+    method: Method, message: bytes, packed: _Packed | None, deadline: float | None, wait: bool
+) -> bytes | Failed:
     """The method's answer, in any case."""
     if deadline is not None and time.monotonic() >= deadline:
         return _late()  # nobody waits for it any more; the model has better things to do
     try:
-        return method(message, wait)
+        return method(message if packed is None else _inflated(message, packed), wait)
     except WouldWait:
         raise
     except Failed as failed:
@@ -329,34 +344,48 @@ def _read(fields: http2.Fields) -> _Head:
     return _Head(found.get(b":path", b""), seconds, found.get(b"grpc-encoding", b"identity"), refusal)
 
 
-def _message(body: bytearray, encoding: bytes, most: int) -> bytes:
+def _check(body: bytearray, most: int) -> int:
+    """The size of a request's message, as far as it has come.
+
+    Raises:
+        Failed: it is too large, or not the only one.
+    """
+    size = int.from_bytes(body[1:5], "big") if len(body) >= 5 else 0
+    if size > most:
+        raise _too_large("Received", size, most)
+    if len(body) > 5 + size:
+        raise Failed("UNIMPLEMENTED", "this method takes exactly one message")
+    return size
+
+
+def _message(body: bytearray, most: int) -> bytes:
     """The one message of a request.
 
     Raises:
-        Failed: there is none, or it is compressed in a way that is not known here.
+        Failed: there is none, or it is not whole.
     """
-    size = int.from_bytes(body[1:5], "big")
-    if size > most:
-        raise _too_large("Received", size, most)
-    if not body or len(body) > 5 + size:
+    size = _check(body, most)
+    if not body:
         raise Failed("UNIMPLEMENTED", "this method takes exactly one message")
     if len(body) < 5 + size or body[0] > 1:
         raise Failed("INTERNAL", "the message is not complete")
-    message = bytes(memoryview(body)[5:])
-    return _inflated(message, encoding, most) if body[0] else message
+    return bytes(memoryview(body)[5:])
 
 
-def _inflated(message: bytes, encoding: bytes, most: int) -> bytes:
-    if encoding not in (b"gzip", b"deflate"):
-        name = encoding.decode(errors="replace")
+def _inflated(message: bytes, packed: _Packed) -> bytes:
+    """A compressed message, as it was; some kilobytes may be gigabytes: not for the event loop."""
+    if packed.encoding not in (b"gzip", b"deflate"):
+        name = packed.encoding.decode(errors="replace")
         raise Failed("UNIMPLEMENTED", f"Compression algorithm '{name}' is not known")
-    stream = zlib.decompressobj(wbits=31 if encoding == b"gzip" else 15)
+    stream = zlib.decompressobj(wbits=31 if packed.encoding == b"gzip" else 15)
     try:
-        inflated = stream.decompress(message, min(most, _INFLATED_BYTES) + 1)
+        inflated = stream.decompress(message, packed.most + 1)
     except zlib.error as error:
         raise Failed("INTERNAL", f"a message that cannot be inflated: {error}") from error
-    if len(inflated) > most:
-        raise _too_large("Received", len(inflated), most)
+    if len(inflated) > packed.most:
+        raise _too_large("Received", len(inflated), packed.most)
+    if not stream.eof:
+        raise Failed("INTERNAL", "a message that cannot be inflated: its end is missing")
     return inflated
 
 

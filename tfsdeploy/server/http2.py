@@ -77,19 +77,20 @@ class Stream:
         body: what has come of it.
         complete: nothing more comes.
         closed: the answer is given, or nobody wants it any more.
+        window: how much of the answer the client has room for, beyond what it has for each at first.
         context: whatever the handler keeps beside it.
     """
 
     __slots__ = ("body", "closed", "complete", "context", "credit", "head", "number", "tail", "unsent", "window")
 
-    def __init__(self, number: int, head: Fields, window: int) -> None:
+    def __init__(self, number: int, head: Fields) -> None:
         self.number = number
         self.head = head
         self.body = bytearray()
         self.complete = False
         self.closed = False
         self.context: object = None
-        self.window = window
+        self.window = 0
         self.credit = STREAM_WINDOW
         self.unsent = memoryview(b"")
         self.tail: bytes | None = None
@@ -178,6 +179,7 @@ class Connection:
         self._frame_size = DEFAULT_FRAME
         self._credit = CONNECTION_WINDOW
         self._blocked: dict[int, Stream] = {}
+        self._roomier = False
         settings = {
             _INITIAL_WINDOW: STREAM_WINDOW, _MAX_FRAME: FRAME_BYTES, _MAX_HEADERS: HEADER_BYTES,
             _MAX_STREAMS: most_streams,
@@ -210,8 +212,14 @@ class Connection:
         try:
             self._receive(self._rest + data if self._rest else data)
         except ProtocolError as error:
-            self._out.append(frame(GOAWAY, 0, 0, struct.pack(">II", self._last, error.code) + str(error).encode()))
+            self._out.append(
+                frame(GOAWAY, 0, 0, struct.pack(">II", self._last, error.code) + str(error)[:200].encode())
+            )
             raise
+        if self._roomier:
+            # Once for all frames of a read: there may be thousands of them, and of streams.
+            self._roomier = False
+            self._push_blocked()
 
     def _receive(self, data: bytes) -> None:
         at, end = 0, len(data)
@@ -256,7 +264,7 @@ class Connection:
             self._close(stream)
             return
         size = len(body)
-        if size <= self._window and size <= stream.window and size <= DEFAULT_FRAME:
+        if size <= self._window and size <= stream.window + self._initial_window and size <= DEFAULT_FRAME:
             self._window -= size
             self._out.append(
                 frame(HEADERS, END_HEADERS, number, head)
@@ -310,7 +318,7 @@ class Connection:
     def _push(self, stream: Stream) -> None:
         """Send as much as the client has room for."""
         while stream.unsent:
-            size = min(len(stream.unsent), stream.window, self._window, self._frame_size)
+            size = min(len(stream.unsent), stream.window + self._initial_window, self._window, self._frame_size)
             if size <= 0:
                 self._blocked[stream.number] = stream
                 return
@@ -379,7 +387,7 @@ class Connection:
         if len(self._streams) >= self._most_streams:
             self._out.append(frame(RST_STREAM, 0, number, REFUSED_STREAM.to_bytes(4, "big")))
             return
-        stream = self._streams[number] = Stream(number, fields, self._initial_window)
+        stream = self._streams[number] = Stream(number, fields)
         self._handler.opened(stream)
         if flags & END_STREAM:
             self._end(stream)
@@ -435,15 +443,13 @@ class Connection:
             if name == _INITIAL_WINDOW:
                 if value > LARGEST_WINDOW:
                     raise ProtocolError(FLOW_CONTROL_ERROR, "a window that is too large")
-                for stream in self._streams.values():
-                    stream.window += value - self._initial_window
                 self._initial_window = value
+                self._roomier = True
             elif name == _MAX_FRAME:
                 if not DEFAULT_FRAME <= value < 2**24:
                     raise ProtocolError(PROTOCOL_ERROR, "a frame size that is none")
                 self._frame_size = value
         self._out.append(frame(SETTINGS, ACK, 0))
-        self._push_blocked()
 
     def _window_update(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -454,10 +460,10 @@ class Connection:
             self._window += more
             if not more or self._window > LARGEST_WINDOW:
                 raise ProtocolError(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "a window that cannot be")
-            self._push_blocked()
+            self._roomier = True
         elif stream is not None:
             stream.window += more
-            if not more or stream.window > LARGEST_WINDOW:
+            if not more or stream.window + self._initial_window > LARGEST_WINDOW:
                 self.refuse(stream, FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR)
                 self._handler.reset(stream)
             elif stream.unsent:
