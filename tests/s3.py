@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -11,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,25 @@ class S3:
         connection.close()
         assert answer.status < 300, f"bucket {name}: {answer.status}"
         return f"s3://{name}"
+
+    def put_raw(self, path: str) -> None:
+        """An empty object of a name that the client library would not write: ``/BUCKET/KEY``, percent-encoded."""
+        host, body = self.endpoint.removeprefix("http://"), hashlib.sha256(b"").hexdigest()
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        headers = {"host": host, "x-amz-content-sha256": body, "x-amz-date": moment}
+        scope = f"{moment[:8]}/{REGION}/s3/aws4_request"
+        told = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        asked = f"PUT\n{path}\n\n{told}\n{';'.join(headers)}\n{body}"
+        text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(asked.encode()).hexdigest()}"
+        key = f"AWS4{SECRET}".encode()
+        for part in (*scope.split("/"), text):
+            key = hmac.digest(key, part.encode(), "sha256")
+        signed = f"Credential={KEY}/{scope}, SignedHeaders={';'.join(headers)}, Signature={key.hex()}"
+        connection = http.client.HTTPConnection(host, timeout=10)
+        connection.request("PUT", path, b"", {**headers, "authorization": f"AWS4-HMAC-SHA256 {signed}"})
+        status = connection.getresponse().status
+        connection.close()
+        assert status < 300, f"{path}: {status}"
 
     def open(self, url: str, **options: object) -> Bucket:
         """A bucket, or a prefix in it."""

@@ -113,6 +113,25 @@ def test_what_changes_meanwhile_is_not_published(s3: S3, store: ObjectStore, roo
         assert store.publish("m", origin, 7)[0].version == 7
 
 
+def test_markers_of_folders_are_no_files(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:
+    """TensorFlow makes them when it saves to s3://, and so do the stores' consoles."""
+    folder = example(files={"assets/words": b"a", "assets/empty": b""})
+    bucket = root.url.removeprefix("s3://")
+    for prefix in ("training/run-7", "prod/adopted/3"):
+        upload(root, prefix, folder)
+        for path in ("", "assets/", "variables/"):
+            s3.put_raw(f"/{bucket}/{prefix}/{path}")
+    with Elsewhere(root.where("training/run-7"), store, s3.options).origin() as origin:
+        copied, _ = store.publish("m", origin, 7)
+    adopted, _ = store.adopt("adopted", 3)
+    assert [file.path for file in copied.files] == ["assets/empty", "assets/words", "saved_model.pb"]
+    assert copied.files == adopted.files
+    store.verify(adopted)
+    s3.put_raw(f"/{bucket}/training/run-8/a%09b")
+    with pytest.raises(TfsdeployError, match="a name that is no path"):
+        Elsewhere(root.where("training/run-8"), store, s3.options).origin().__enter__()
+
+
 @pytest.mark.parametrize("kind", ["another bucket", "a folder's store", "a folder"])
 def test_what_is_elsewhere_passes_through_a_folder(
     kind: str, s3: S3, store: ObjectStore, s3_bucket: str, example: Example, tmp_path: Path

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store.answers import Taken
-from tfsdeploy.store.bucket import Bucket, Entry
+from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.hold import put_own
+from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, encode
 from tfsdeploy.store.rehash import hash_objects
 from tfsdeploy.store.said import NOTHING, Said
@@ -41,7 +42,7 @@ def adopt(
     if there := read_record(bucket, model_name, version):
         return there, True
     folder = f"{model_name}/{version}"
-    entries = _files(bucket, folder)
+    entries = files_below(bucket, folder)
     if CLAIM_FILE in entries:
         raise Busy(
             "a push to this number has not ended, or was interrupted",
@@ -52,7 +53,7 @@ def adopt(
         raise UsageError("there is no such version", where=bucket.where(folder))
     info = describe(bucket, folder, [File(name, entry.size, "") for name, entry in entries.items()])
     files = hash_objects(bucket, entries, progress)
-    if {n: e.etag for n, e in _files(bucket, folder).items()} != {n: e.etag for n, e in entries.items()}:
+    if {n: e.etag for n, e in files_below(bucket, folder).items()} != {n: e.etag for n, e in entries.items()}:
         raise TfsdeployError(
             "it changed while it was read; nothing was adopted",
             where=bucket.where(folder),
@@ -66,13 +67,3 @@ def adopt(
             return there, True
         raise
     return record, False
-
-
-def _files(bucket: Bucket, folder: str) -> dict[str, Entry]:
-    found = {}
-    for entry in bucket.list(folder):
-        name = entry.key.removeprefix(f"{folder}/")
-        if not name.isprintable():
-            raise UsageError(f"{name!r} has a name of other than printable characters", where=bucket.where(folder))
-        found[name] = entry
-    return found

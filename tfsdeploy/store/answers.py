@@ -121,6 +121,10 @@ _TRANSPORT = (
     ),
     ("NotValidForName", _Meaning(StoreError, "its certificate is that of another host", "correct the endpoint")),
     ("certificate", _Meaning(StoreError, "its certificate is not accepted", "name the CA: storeOptions.caFile")),
+    (
+        "invalid path",
+        _Meaning(StoreError, "an object there has a name that is no path", "rename it: no control characters, no .."),
+    ),
     ("URL scheme is not allowed", _Meaning(StoreError, "the endpoint must be https://")),
     ("dns error", _Meaning(StoreAway, "the host of the endpoint has no address", "correct storeOptions.endpoint")),
     ("ConnectionRefused", _Meaning(StoreAway, "nothing listens at the endpoint", "correct it, or start the store")),

@@ -12,6 +12,7 @@ from tfsdeploy.store.answers import StoreAway, StoreError
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Sent
 from tfsdeploy.store.hold import Hold
+from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, decode, digest_of
 from tfsdeploy.store.rehash import WORKERS, hash_object, hash_objects
 from tfsdeploy.store.skeleton import describe
@@ -124,13 +125,10 @@ class Prefix:
                 yield bytes(reader.submit(self._bucket.get_range, entry.key, start, end, entry.etag).result())
 
     def _listed(self) -> dict[str, Entry]:
-        start, where = len(self._prefix) + 1, self._bucket.where(self._prefix)
-        found = {entry.key[start:]: entry for entry in self._bucket.list(self._prefix)}
-        for name in found:
-            if not name.isprintable():
-                raise UsageError(f"{name!r} has a name of other than printable characters", where=where)
+        found = files_below(self._bucket, self._prefix)
         record = found.pop(RECORD_FILE, None)
         if found.pop(CLAIM_FILE, None) is not None and (record is None or record.size <= RESERVATION_BYTES):
+            where = self._bucket.where(self._prefix)
             raise Busy("a push to it has not ended, or was interrupted", where=where, hint="run that push again first")
         return found
 
