@@ -93,6 +93,12 @@ def test_only_a_complete_version_is_adopted(store: ObjectStore, bucket: Bucket) 
         store.adopt("ranker", 7)
 
 
+def test_a_folder_that_holds_a_claim_is_not_sent_over_our_own(store: ObjectStore, example: Example) -> None:
+    with pytest.raises(UsageError, match=r"a file \.claim"):
+        store.publish("m", example(files={".claim": b"of another store"}), None)
+    assert (store.versions("m"), store.uncommitted("m")) == ([], [])
+
+
 def test_a_claim_that_beats_is_left_alone(store: ObjectStore, bucket: Bucket, example: Example) -> None:
     bucket.put("ranker/7/.claim", _claim(by="maria@build-7"))
     with pytest.raises(Busy, match="maria@build-7 is publishing this number"):

@@ -105,6 +105,22 @@ def test_a_path_that_leaves_the_version_is_refused(path: str) -> None:
         decode(encode(Record("ranker", 7, digest_of(listed), listed, "now", "a@b")), "here")
 
 
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["a\0b"], "no disk could hold"),
+        (["a\nb"], "no disk could hold"),
+        (["assets/" + "é" * 128], "no disk could hold"),
+        (["variables", "variables/variables.index"], "'variables' both as a file and as a folder"),
+        (["tfsdeploy.json"], "itself"),
+    ],
+)
+def test_what_no_disk_can_hold_is_refused_before_it_is_fetched(paths: list[str], words: str) -> None:
+    listed = tuple(File(path, 1, "a" * 64) for path in paths)
+    with pytest.raises(InvalidRecord, match=words):
+        decode(encode(Record("ranker", 7, digest_of(listed), listed, "now", "a@b")), "here")
+
+
 def test_a_file_is_named_once() -> None:
     listed = (File("a", 1, "a" * 64), File("a", 2, "b" * 64))
     with pytest.raises(InvalidRecord, match="twice"):

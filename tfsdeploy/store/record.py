@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import RECORD_FILE
 
 API_VERSION = "tfsdeploy/v1"
+
+_LONGEST = 255
+"""Bytes of the longest name of a file (NAME_MAX of Linux's file systems)."""
 
 
 class InvalidRecord(TfsdeployError):
@@ -146,6 +149,7 @@ def decode(text: str | bytes, where: str) -> Record:
         InvalidRecord: nonsense, another apiVersion, or a digest that is not that of its own list.
     """
     try:
+        text = text if isinstance(text, str) else text.decode()
         plain: Any = json.loads(text)
         if plain["apiVersion"] != API_VERSION:
             raise InvalidRecord(
@@ -164,14 +168,12 @@ def decode(text: str | bytes, where: str) -> Record:
             signatures=_mapping(plain.get("signatures")),
             check=_check(plain.get("check")),
             signed=tuple(Signed(_text(one["key"]), _text(one["signature"])) for one in plain.get("signed") or ()),
-            text=text if isinstance(text, str) else text.decode(),
+            text=text,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRecord(f"not a commit record: {type(error).__name__}: {error}", where=where) from error
-    if any(not _inside(file.path) for file in files):
-        raise InvalidRecord("it names a file outside its version", where=where)
-    if len({file.path for file in files}) < len(files):
-        raise InvalidRecord("it names a file twice", where=where)
+    if wrong := _unfit([file.path for file in files]):
+        raise InvalidRecord(wrong, where=where)
     if record.digest != digest_of(files):
         raise InvalidRecord("its digest is not that of the files that it lists", where=where)
     return record
@@ -262,6 +264,20 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _inside(path: str) -> bool:
-    parts = path.split("/")
-    return bool(path) and not path.startswith("/") and not any(part in ("", ".", "..") for part in parts)
+def _unfit(paths: Sequence[str]) -> str | None:
+    """Why files of these names cannot be a version on a disk; None if they can."""
+    names, folders = set(paths), set[str]()
+    for path in paths:
+        parts = path.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            return "it names a file outside its version"
+        if not path.isprintable() or any(len(part.encode()) > _LONGEST for part in parts):
+            return f"it names a file that no disk could hold: {path[:60]!r}"
+        folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
+    if len(names) < len(paths):
+        return "it names a file twice"
+    if both := names & folders:
+        return f"it names {min(both)!r} both as a file and as a folder"
+    if RECORD_FILE in names:
+        return "it names itself as a file"
+    return None

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE, parse_version
 from tfsdeploy.store.answers import StoreAway, Taken
 from tfsdeploy.store.bucket import Bucket
@@ -79,6 +79,9 @@ def publish(
     where = source if isinstance(source, Path) else Path()
     with disk(where, "nothing was published"):
         origin = Folder(source) if isinstance(source, Path) else source
+        if CLAIM_FILE in origin.sizes:
+            hint = "remove it: a folder that was copied out of an object store may hold one"
+            raise UsageError(f"it has a file {CLAIM_FILE}, as this store calls its own", where=str(where), hint=hint)
         attempt = _Attempt(bucket, model_name, origin, progress, said)
         names = list(bucket.folders(model_name))
         if version is None:
