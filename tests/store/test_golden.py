@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tfsdeploy.errors import UsageError
-from tfsdeploy.store.golden import Golden, beside, difference, parse
+from tfsdeploy.store.golden import LARGEST, Golden, beside, difference, parse
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "store" / "golden.yaml").read_text())
 
@@ -42,3 +42,17 @@ def test_where_the_file_stands(tmp_path: Path) -> None:
     assert [golden.expected for golden in beside(tmp_path)] == [1]
     (tmp_path / "golden.json").write_text('{"request": {}, "expected": 2}')
     assert [golden.expected for golden in beside(tmp_path)] == [2]
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_published(tmp_path: Path) -> None:
+    (tmp_path / "golden.json").write_text('{"request": {}, "expected": 1}' + " " * LARGEST)
+    with pytest.raises(UsageError, match="has more than"):
+        beside(tmp_path)
+
+
+def test_an_answer_that_is_too_deep_is_an_answer_that_is_wrong() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+    body = b'{"predictions": ' + b"[" * 900 + b"1" + b"]" * 900 + b"}"
+    assert "too deep" in (difference(Golden("predict", b"{}", deep), 200, body) or "")
