@@ -90,6 +90,15 @@ def test_versions_that_leave_first_do_not_count() -> None:
     assert stay == {("ranker", 7), ("other", 1)}
 
 
+def test_on_this_machine_they_give_their_memory_back_first() -> None:
+    state = replace(add(7, None), versions={6: None, 7: None}, previous=6)
+    release = released(ranker=state, other=add(1, None))
+    # 120 MiB for each of three replicas, which version 6 has until it leaves.
+    check(Records(RECORD), RECORD, release, state, LOCAL, 0)
+    with pytest.raises(Refused, match="780 MiB on 3 replicas of this machine, and 760 MiB can be had"):
+        check(Records(RECORD), MEASURED, release, state, LOCAL, 400 * MIB)
+
+
 def test_a_record_that_cannot_be_read_does_not_keep_another_version_out() -> None:
     state = add(7, None)
     settings = replace(LOCAL, target="kubernetes", memory=SERVER_BYTES + 121 * MIB)

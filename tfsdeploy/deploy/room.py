@@ -53,11 +53,12 @@ def check(
     """
     if record.version in state.versions:
         return
+    beside = list(resident(release, state, record, settings.keep))
     if settings.memory is not None:
-        beside = list(resident(release, state, record, settings.keep))
         check_limit(record, len(beside), sum(_held(store, beside)), settings.memory)
-    if available is not None:
-        check_machine(record, settings.replicas, available)
+    if available is not None and peak_of(record) * settings.replicas > available:
+        leaving = [(record.model, version) for version in state.versions if (record.model, version) not in beside]
+        check_machine(record, settings.replicas, available + sum(_held(store, leaving)) * settings.replicas)
 
 
 def check_limit(record: Record, count: int, held: int, limit: int) -> None:
@@ -85,6 +86,11 @@ def check_limit(record: Record, count: int, held: int, limit: int) -> None:
 def check_machine(record: Record, replicas: int, available: int) -> None:
     """This machine holds the version once for each of its replicas.
 
+    Args:
+        record: the version's commit record.
+        replicas: how many there are.
+        available: bytes that can be had, with those of the versions that leave first.
+
     Raises:
         Refused: it does not.
     """
@@ -93,7 +99,7 @@ def check_machine(record: Record, replicas: int, available: int) -> None:
         how = f"{_how(record)} {_mib(peak_of(record))}"
         raise Refused(
             f"version {record.version} of {record.model} does not fit: {how} of memory, {_mib(needed)} on "
-            f"{replicas} replicas of this machine, and {_mib(available)} is available",
+            f"{replicas} replicas of this machine, and {_mib(available)} can be had",
             hint="end what is not needed, or use fewer replicas",
         )
 
