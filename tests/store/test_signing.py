@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import pytest
 
 from tests.keys import write_key
 from tests.s3 import S3
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.store.cache import Cache
 from tfsdeploy.store.fetch import Fetcher
 from tfsdeploy.store.mirror import mirror
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.record import Record, Signed, decode, encode
+from tfsdeploy.store.record import InvalidRecord, Record, Signed, decode, encode
 from tfsdeploy.store.said import Said
-from tfsdeploy.store.signing import SigningKey, Untrusted, check_signed, signer
+from tfsdeploy.store.signing import SigningKey, Untrusted, as_compared, check_signed, signer
 from tfsdeploy.store.store import FileStore, Store, open_store
 from tfsdeploy.store.tree import silent
 
@@ -75,6 +76,19 @@ def test_whatever_is_changed_is_refused(record: Record, key: SigningKey, name: s
     del plain["signatures"]
     with pytest.raises(Untrusted):
         check_signed(decode(json.dumps(plain), "here"), [key.public])
+
+
+def test_only_the_record_that_was_compared_is_signed(record: Record, key: SigningKey, other: SigningKey) -> None:
+    sign = as_compared(key.sign, record)
+    assert [signed.key for signed in sign(other.sign(record)).signed] == [other.public, key.public]
+    with pytest.raises(Busy, match="it was not signed"):
+        sign(replace(record, text=encode(record).replace('"by": "', '"by": "mallory, not ')))
+
+
+def test_what_cannot_be_spelled_is_not_signed(record: Record, key: SigningKey) -> None:
+    plain = json.loads(encode(record)) | {"later": "\ud800"}
+    with pytest.raises(InvalidRecord, match="cannot be signed"):
+        key.sign(decode(json.dumps(plain), "here"))
 
 
 @pytest.mark.parametrize("signature", ["", "AAAA", "no base64 at all!", "A" * 88])

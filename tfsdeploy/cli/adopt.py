@@ -41,8 +41,10 @@ def command(call: Call, model: str, version: int, key: Path | None) -> None:
     progress = partial(call.report.progress, model)
     record, was_there = stored.store.adopt(model, version, progress, said=Said(sign=sign))
     if was_there and key is not None:
+        from tfsdeploy.store.signing import as_compared
+
         stored.store.verify(record, progress)
-        record = stored.store.sign(model, version, sign)
+        record = stored.store.sign(model, version, as_compared(sign, record))
     call.report.clear()
     keys = [signed.key for signed in record.signed]
     call.answer.give({"digest": record.digest, "bytes": record.bytes, "signed": keys})

@@ -99,8 +99,10 @@ def command(
             said=Said(check=found, sign=sign),
         )
     if was_there and key is not None:
+        from tfsdeploy.store.signing import as_compared
+
         # The bytes were compared just now.
-        record = store.sign(model, record.version, sign)
+        record = store.sign(model, record.version, as_compared(sign, record))
     call.report.clear()
     call.answer.give(
         {

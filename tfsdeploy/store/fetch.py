@@ -111,7 +111,9 @@ class Fetcher:
             return False
         record = self._wanted((model, version), digest)
         if record.digest == there.digest:
-            replace_file(self.local.version_path(model, version) / RECORD_FILE, encode(record))
+            file = self.local.version_path(model, version) / RECORD_FILE
+            replace_file(file, encode(record))
+            file.chmod(0o644)
         return record.digest == there.digest
 
     def _fetch(self, version: Key, digest: str | None, progress: Progress) -> Record:

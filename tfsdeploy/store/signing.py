@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.fleet.keys import encoded, raw
 from tfsdeploy.store.record import InvalidRecord, Record, Signed, statement, with_signed
 
@@ -53,8 +53,15 @@ class SigningKey:
         self.public = encoded(found.public_key().public_bytes_raw())
 
     def sign(self, record: Record) -> Record:
-        """The record with this key's signature beside those that it has."""
-        signature = base64.b64encode(self._key.sign(statement(record))).decode()
+        """The record with this key's signature beside those that it has.
+
+        Raises:
+            InvalidRecord: it cannot be spelled in one way, and so not be signed.
+        """
+        try:
+            signature = base64.b64encode(self._key.sign(statement(record))).decode()
+        except ValueError as error:
+            raise InvalidRecord(f"it cannot be signed: {error}", where=f"{record.model}/{record.version}") from error
         others = tuple(one for one in record.signed if one.key != self.public)
         return with_signed(record, (*others, Signed(self.public, signature)))
 
@@ -103,6 +110,25 @@ def signer(file: Path, trusted: Collection[str]) -> Callable[[Record], Record]:
             hint="use one that storeOptions.requireSignature names, or name this one there",
         )
     return key.sign
+
+
+def as_compared(sign: Callable[[Record], Record], record: Record) -> Callable[[Record], Record]:
+    """What signs a record, and no other that was put in its place after its bytes were compared with it.
+
+    Raises, when it signs:
+        Busy: it is another one.
+    """
+
+    def signed(found: Record) -> Record:
+        if statement(found) != statement(record):
+            raise Busy(
+                "others changed the commit record meanwhile; it was not signed",
+                where=f"{record.model}/{record.version}",
+                hint="find out who, then run this again",
+            )
+        return sign(found)
+
+    return signed
 
 
 def _is_right(record: Record, signed: Signed) -> bool:
