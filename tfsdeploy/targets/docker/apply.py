@@ -20,7 +20,7 @@ from tfsdeploy.targets.docker.observed import ON_HOST, Seen
 from tfsdeploy.targets.docker.plan import Mend, Renew, Step
 from tfsdeploy.targets.docker.reach import Reach
 from tfsdeploy.targets.docker.state import StateVolume
-from tfsdeploy.targets.plan import Remove, Replace, Start
+from tfsdeploy.targets.plan import NAMES, Remove, Replace, Start
 from tfsdeploy.targets.readiness import gateway_lacks, replica_lacks
 from tfsdeploy.targets.statuses import gateway_status, replica_status
 
@@ -112,6 +112,7 @@ class Executor:
         """The parts of a unit that are not there, and those that do not run."""
         make: Callable[[Fleet, int], tuple[Container, ...]] = gateway if kind == "gateway" else replica
         there = {seen.name: seen for seen in self._engine.observed(self._fleet.name)}
+        lone = [seen for seen in there.values() if seen.lone and seen.unit == NAMES[kind](self._fleet.name, ordinal)]
         for container in make(self._fleet, ordinal):
             found = there.get(container.name)
             if found is None:
@@ -120,6 +121,11 @@ class Executor:
                 start_again(self._engine, self._fleet, container)
             elif found.lone:
                 self._engine.join(container.name, network_name(self._fleet.name))
+                # Its ports are published, and names looked up anew, when it starts.
+                self._engine.restart(container.name)
+        if lone:
+            # Its connections to what had another address have never been ended.
+            self._engine.restart(f"{lone[0].unit}-agent")
 
     def _wait_ready(self, names: Sequence[str]) -> None:
         until, told = time.monotonic() + self._timeout, ""
