@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ from tests.models import write_half_plus_two, write_needing
 from tests.server.test_warmup import predict, write
 from tfsdeploy.deploy.trial import try_out
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.processes import identity, is_alive
 from tfsdeploy.report import Silent
 from tfsdeploy.store.example import write_example
 
 MIB = 1 << 20
+LIMIT = 60.0
 
 
 def golden(path: Path, *predictions: float) -> None:
@@ -48,6 +53,25 @@ def test_what_does_not_load_is_told_in_the_servers_words(tmp_path: Path, trouble
     with pytest.raises(TfsdeployError, match=words) as refused:
         try_out(tmp_path / "m", Silent())
     assert "nothing was published" in refused.value.message
+
+
+def test_it_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    # Whoever opens it for reading waits for a writer, for ever.
+    os.mkfifo(tmp_path / "hangs")
+    write_needing(tmp_path / "m", str(tmp_path / "hangs"))
+    program = "import sys; from pathlib import Path; from tfsdeploy.deploy.trial import try_out; "
+    program += "from tfsdeploy.report import Silent; try_out(Path(sys.argv[1]), Silent())"
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "m")]) as command:
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+        end = time.monotonic() + LIMIT
+        while not (found := children.read_text().split()):
+            assert command.poll() is None and time.monotonic() < end, "it starts no process"
+            time.sleep(0.02)
+        child = identity(int(found[0]))
+        command.kill()
+    while child is not None and is_alive(child):
+        assert time.monotonic() < end, "the process that loads the version is left behind"
+        time.sleep(0.02)
 
 
 def test_without_tensorflow_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

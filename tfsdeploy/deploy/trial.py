@@ -73,7 +73,7 @@ def _check_tensorflow() -> None:
 def _tried(folder: Path, golden: tuple[Golden, ...], report: Report) -> dict[str, Any]:
     """What the process tells; credentials of stores are none of its business."""
     requests = [{"method": request.method, "body": request.body.decode()} for request in golden]
-    asked = json.dumps({"path": str(folder.resolve()), "requests": requests})
+    asked = json.dumps({"path": str(folder.resolve()), "requests": requests, "parent": os.getpid()})
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as words:
         words.write(asked.encode())
         words.seek(0)

@@ -1,13 +1,15 @@
 """Load one version once, as the server would, and tell what that took: what `push --check` starts as a process.
 
-Reads ``{"path", "requests": [{"method", "body"}]}`` from stdin; prints one document: what loading took and every
-answer, or ``{"error"}``. Opens no socket.
+Reads ``{"path", "requests": [{"method", "body"}], "parent"}`` from stdin; prints one document: what loading took and
+every answer, or ``{"error"}``. Opens no socket, and ends with its parent.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -25,6 +27,8 @@ from tfsdeploy.server.rest import Rest
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import SavedModel
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
 MODEL = "model"
 PATH = f"/v1/models/{MODEL}/versions/1"
 
@@ -32,7 +36,11 @@ PATH = f"/v1/models/{MODEL}/versions/1"
 def main() -> int:
     """Try the version that stdin names; 0 if there is a document on stdout, whatever it says."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _end_with_parent()
     asked = json.load(sys.stdin)
+    if os.getppid() != asked["parent"]:
+        # It was killed before it could be tied to.
+        return 1
     # What libraries print must not be taken for the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -94,6 +102,12 @@ def try_out(path: str, requests: list[dict[str, Any]]) -> dict[str, Any]:
     told["peak_memory"] = max(told["memory"], _memory("VmHWM") - base)
     manager.close()
     return told
+
+
+def _end_with_parent() -> None:
+    """Whoever kills the command, such as a CI that is out of patience, does not know of this process."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _memory(name: str) -> int:
