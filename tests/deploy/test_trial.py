@@ -65,7 +65,8 @@ def test_it_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
         children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
         end = time.monotonic() + LIMIT
         while not (found := children.read_text().split()):
-            assert command.poll() is None and time.monotonic() < end, "it starts no process"
+            assert command.poll() is None
+            assert time.monotonic() < end, "it starts no process"
             time.sleep(0.02)
         child = identity(int(found[0]))
         command.kill()
