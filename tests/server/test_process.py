@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import socket
+import sys
+import termios
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -117,6 +121,38 @@ def test_a_signal_ends_it_well(number: signal.Signals, empty: str, tmp_path: Pat
         server.process.send_signal(number)
         assert ends(server) == 0
         assert "Draining" in server.said()
+
+
+def test_a_signal_ends_it_while_a_load_hangs(tmp_path: Path) -> None:
+    version = tmp_path / "m" / "1"
+    version.mkdir(parents=True)
+    os.mkfifo(version / "saved_model.pb")  # whoever reads it waits for ever
+    with Live(tmp_path / "log", f"--model_base_path={tmp_path / 'm'}", "--model_name=m") as server:
+        says(server, "Loading servable")
+        server.process.terminate()
+        assert ends(server) == 0
+
+
+def test_a_request_that_is_half_there_is_answered_before_it_ends(empty: str, tmp_path: Path) -> None:
+    with Live(tmp_path / "log", empty) as server:
+        says(server, "Exporting HTTP/REST API")
+        with socket.create_connection(("127.0.0.1", server.rest_port), timeout=30) as client:
+            client.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 100")
+            server.process.terminate()
+            says(server, "Draining")
+            for byte in (b"{", b" ", b"}"):
+                client.sendall(byte)
+                wait("it is read", lambda: not waiting(client))
+            assert b"Connection: close" in client.recv(1000)
+            assert client.recv(1000) == b""
+        assert ends(server) == 0
+
+
+def waiting(client: socket.socket) -> int:
+    """How many bytes of a client's the server's system has not taken."""
+    raw = fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(raw, sys.byteorder)
 
 
 def test_like_the_original_an_idle_one_is_ended_by_the_signal_itself(empty: str, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tfsdeploy import __version__
 from tfsdeploy.protocol.status import Failed
@@ -51,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; None: the process's own.
 
     Returns:
-        0 after SIGTERM or SIGINT; 255 if it cannot start, or after ``--help``, as the original.
+        0 after ``--version``; 255 if it cannot start, or after ``--help``, as the original. After SIGTERM or SIGINT the
+        process itself ends, with 0.
     """
     words = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             # Like the original it tells the first, and starts all the same.
             print(f"unknown argument: {unknown[0]}\n{usage}", end="", flush=True)
         _check(flags)
-        return Server(flags).run()
+        Server(flags).run()
     except Unusable as error:
         if str(error):
             say(str(error))
@@ -163,8 +165,8 @@ class Server:
         )
         self._reloader = Reloader(self._core, flags)
 
-    def run(self) -> int:
-        """Start, serve until SIGTERM or SIGINT, drain.
+    def run(self) -> NoReturn:
+        """Start, serve until SIGTERM or SIGINT, drain, and end the process.
 
         Raises:
             Failed: it cannot start.
@@ -185,9 +187,13 @@ class Server:
         # Requests wait for the interpreter while a version loads: not 5 ms, as Python lets them.
         sys.setswitchinterval(SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._serve())
+            runner.run(self._serve())
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Python waits for its threads, and some may hang in a file system or in a model.
+            os._exit(0)
 
-    async def _serve(self) -> int:
+    async def _serve(self) -> None:
         flags = self._flags
         ports: list[listening.Port] = []
         ended = asyncio.Event()
@@ -197,9 +203,11 @@ class Server:
                     asyncio.get_running_loop().add_signal_handler(number, ended.set)
                 if flags.open_early:
                     await self._listen(ports)
-                await asyncio.to_thread(self._reloader.start)
+                await _unless(ended, self._reloader.start)
                 threading.Thread(target=_import_tensorflow, daemon=True).start()
-                await self._first_loads(ended)
+                if not flags.open_early:
+                    # Like the original's ports, these open when the models are there, as far as there are any.
+                    await _unless(ended, self._reloader.first_loads)
             if not ports and not ended.is_set():
                 await self._listen(ports)
             await ended.wait()
@@ -208,7 +216,6 @@ class Server:
             self._reloader.stop()
             await asyncio.gather(*(port.close(flags.drain_seconds) for port in ports))
             self._manager.close()
-        return 0
 
     async def _listen(self, ports: list[listening.Port]) -> None:
         from tfsdeploy.server import listening
@@ -216,15 +223,6 @@ class Server:
         ports.append(await listening.grpc(self._flags, self._core, self._metrics))
         if self._flags.rest_api_port:
             ports.append(await listening.rest(self._flags, self._rest))
-
-    async def _first_loads(self, ended: asyncio.Event) -> None:
-        """Like the original's ports, these open when the models are there, as far as there is something to wait for."""
-        if self._flags.open_early:
-            return
-        loading = asyncio.ensure_future(asyncio.to_thread(self._reloader.first_loads))
-        ending = asyncio.ensure_future(ended.wait())
-        await asyncio.wait({loading, ending}, return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
 
     def _load(self, path: str) -> SavedModel:
         import_tensorflow()
@@ -265,6 +263,16 @@ class Server:
         count = warm_up(model, path, self._flags.num_request_iterations_for_warmup)
         if count:
             say(f"{path}: answered {count} warm-up requests")
+
+
+async def _unless(ended: asyncio.Event, work: Callable[[], None]) -> None:
+    """Have something done in a thread, and wait for it until the server is to end."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    ending = asyncio.ensure_future(ended.wait())
+    done, _ = await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if working in done:
+        working.result()
 
 
 def _import_tensorflow() -> None:

@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._reader = Reader()
         self._answering = False
         self._leaving = False
+        self._over = False
         self._full = False
         self._paused = False
         self._continued = False
@@ -78,8 +79,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more, but may well read: what it asked is answered."""
-        self._leaving = True
-        return self._answering
+        self._leaving = self._over = True
+        return self._answering or self._full
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
@@ -116,8 +117,8 @@ class Connection(asyncio.Protocol):
                 self._end(http_reader.page(refused, self._front.date()))
                 return
             if request is None:
-                if self._leaving:
-                    # Half a request, and the client has said that no more comes.
+                if self._over or (self._leaving and self._reader.between):
+                    # Half a request at most, and the client has said that no more comes.
                     self._transport.close()
                     return
                 if self._reader.awaits_continue and not self._continued:
