@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.models import write_half_plus_two
 from tests.server.arrays import core_of, half_plus_two
 from tests.server.samples import write_multi
+from tfsdeploy.server import proto_tensor
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.pace import MOST_NODES, QUICK_SECONDS, Pace, WouldWait, bounded
 from tfsdeploy.server.rest import Rest
@@ -97,3 +99,21 @@ def test_who_cannot_wait_is_told_so_and_counted_once() -> None:
     assert rest.handle(*asked).code == 200
     assert 'request_count{model_name="half",status="OK"} 1' in metrics.page()
     core.manager.close()
+
+
+def test_what_may_be_much_larger_than_it_came_waits() -> None:
+    from tensorflow.core.framework import tensor_pb2, types_pb2
+
+    model = half_plus_two()
+    core = core_of({"half": {1: model}})
+    with pytest.raises(WouldWait):
+        Rest(core, Metrics()).handle(
+            "POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, gzip.compress(b"{}"), wait=False
+        )
+    core.manager.close()
+    repeated = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1.0])
+    repeated.tensor_shape.dim.add(size=1 << 20)
+    call = model.call("serving_default")
+    with pytest.raises(WouldWait):
+        proto_tensor.inputs_of({"x": repeated}, call, wait=False)
+    assert proto_tensor.inputs_of({"x": repeated}, call)["x"].shape == (1 << 20,)

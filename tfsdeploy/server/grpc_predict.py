@@ -67,7 +67,7 @@ class Predict:
 
     def _run(self, request: Any, wait: bool) -> Answer:
         def inputs_of(call: Call) -> Mapping[str, Array]:
-            arrays = proto_tensor.inputs_of(request.inputs, call)
+            arrays = proto_tensor.inputs_of(request.inputs, call, wait=wait)
             if request.output_filter:
                 proto_tensor.filtered(list(request.output_filter), list(call.outputs))
             return arrays

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.pace import SMALL_BYTES, WouldWait
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call
@@ -57,11 +58,17 @@ _VIEWS = {"float16": np.uint16, "bfloat16": np.uint16, "complex64": np.float32, 
 _NAMES = {"float32": "float", "float64": "double", "float16": "half", "object": "string"}
 
 
-def inputs_of(tensors: Mapping[str, Any], call: Call) -> dict[str, Array]:
+def inputs_of(tensors: Mapping[str, Any], call: Call, *, wait: bool = True) -> dict[str, Array]:
     """The input arrays of a PredictRequest (predict_util.cc).
+
+    Args:
+        tensors: the messages, by alias.
+        call: whose inputs.
+        wait: also for arrays that are much larger than their messages.
 
     Raises:
         Failed: INVALID_ARGUMENT.
+        WouldWait: one is, and ``wait`` is not set.
     """
     if len(tensors) != len(call.inputs):
         wanted, sent = {given.alias for given in call.inputs}, set(tensors)
@@ -76,7 +83,7 @@ def inputs_of(tensors: Mapping[str, Any], call: Call) -> dict[str, Array]:
                 f"Signature input alias: {given.alias}(feed name: {given.tensor}) not found in request and no default "
                 f"value provided. Inputs expected to be in the request {_set(tensors)}, or default input alias set: "
             )
-        arrays[given.alias] = _array(given.alias, tensors[given.alias])
+        arrays[given.alias] = _array(given.alias, tensors[given.alias], wait)
     for at, given in enumerate(call.inputs):
         found = arrays[given.alias].dtype
         if found != given.dtype and _name(found) != _name(given.dtype):
@@ -147,9 +154,9 @@ def tensor_of(array: Array, *, packed: bool = False) -> tensor_pb2.TensorProto:
     return message
 
 
-def _array(alias: str, message: Any) -> Array:
+def _array(alias: str, message: Any, wait: bool) -> Array:
     quickly = _quickly(message)
-    return _carefully(alias, message) if quickly is None else quickly
+    return _carefully(alias, message, wait) if quickly is None else quickly
 
 
 def _quickly(message: Any) -> Array | None:
@@ -170,13 +177,15 @@ def _quickly(message: Any) -> Array | None:
     return None
 
 
-def _carefully(alias: str, message: Any) -> Array:
+def _carefully(alias: str, message: Any, wait: bool) -> Array:
     try:
         if message.dtype == types_pb2.DT_RESOURCE:
             raise _wrong(NO_RESOURCE)
         elements = math.prod(dim.size for dim in message.tensor_shape.dim)
         if elements * tf.as_dtype(message.dtype).size > MAX_BYTES:
             raise MemoryError
+        if not wait and elements > SMALL_BYTES:
+            raise WouldWait  # one value stands for all of them
         field = _FIELDS.get(np.dtype(tf.as_dtype(message.dtype).as_numpy_dtype).name)
         if field in _ONE_EACH and len(getattr(message, field)) > elements:
             # The original takes as many as the shape says (framework/tensor.cc), numpy would refuse them.

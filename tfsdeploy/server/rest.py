@@ -103,6 +103,8 @@ class Rest:
             if asked.action == "metadata":
                 return 200, self._metadata(asked)
             if "gzip" in headers.get("content-encoding", ""):
+                if not wait:
+                    raise WouldWait  # some kilobytes may be megabytes
                 body = _inflated(body)
             if asked.action == "predict":
                 return 200, self._predict(asked, body, wait)
