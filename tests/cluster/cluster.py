@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import psutil
 from tests.cluster import files
 from tests.cluster.build import binaries, cache, install_packages
 from tests.cluster.files import Node
-from tests.cluster.images import Image, kept_layer, pack, write_archive
+from tests.cluster.images import Image, full_name, kept_layer, pack, write_archive
 from tests.cluster.machine import Machine
 from tests.cluster.product import images
 from tfsdeploy.processes import Identity, identity, is_alive
@@ -94,12 +93,12 @@ class Cluster:
 
     def load_image(self, image: Image, say: Callable[[str], None]) -> None:
         """Give an image to the nodes that lack it."""
-        lacking = [node for node in self.nodes if _imported(node).get(image.name, [""])[0] != image.identity]
+        places = [(self.machine(node.number), node) for node in self.nodes]
+        lacking = [place for place in places if _imported(*place).get(image.name, [""])[0] != image.identity]
         if lacking:
             say(f"loading {image.name}")
         with ThreadPoolExecutor(NODES) as pool:
-            machines = [self.machine(node.number) for node in lacking]
-            list(pool.map(_import, machines, lacking, repeat(image)))
+            list(pool.map(lambda place: _import(*place, image), lacking))
 
     def stop(self) -> None:
         """End every process and remove everything but what was built and the images."""
@@ -290,24 +289,26 @@ def _identity(pid: int) -> Identity:
     return found
 
 
-def _imported(node: Node) -> dict[str, list[str]]:
+def _imported(machine: Machine, node: Node) -> dict[str, list[str]]:
     """What a node's containerd has: name -> identity, and the digests of the layers."""
     try:
-        found: dict[str, list[str]] = json.loads(_note(node).read_text())
-        return found
+        noted: dict[str, list[str]] = json.loads(_note(node).read_text())
     except FileNotFoundError:
         return {}
+    # The kubelet removes images when its disk is full, and tells nobody.
+    there = machine.run("ctr", f"--address={node.socket}", "-n", "k8s.io", "images", "ls", "-q").split()
+    return {name: words for name, words in noted.items() if full_name(name) in there}
 
 
 def _import(machine: Machine, node: Node, image: Image) -> None:
     """Give an image to a node; of its layers only those that it lacks."""
-    kept = _imported(node)
+    kept = _imported(machine, node)
     there = {digest for _, *layers in kept.values() for digest in layers}
     argv = ("ctr", f"--address={node.socket}", "-n", "k8s.io", "images", "import", "-")
     try:
         machine.feed(*argv, write=lambda stream: write_archive(stream, image, without=there))
     except AssertionError:
-        # Two trees that load at a time write over each other's notes, and a kubelet may have removed an image.
+        # Two trees that load at a time write over each other's notes.
         machine.feed(*argv, write=lambda stream: write_archive(stream, image))
     kept[image.name] = [image.identity, *(layer.digest for layer in image.layers)]
     _note(node).write_text(json.dumps(kept))
