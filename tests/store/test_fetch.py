@@ -251,6 +251,22 @@ def test_what_an_interrupted_fetch_has_left_may_be_wrong(store: ObjectStore, tmp
     bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_what_somebody_else_put_beside_it_is_not_published(store: ObjectStore, tmp_path: Path, link: bool) -> None:
+    fetcher = Fetcher(store, Cache(tmp_path / "machine"))
+    stopped_after(store, tmp_path / "machine", RANGE)
+    more = part_of(tmp_path / "machine", "file-2").parents[1] / "assets.extra"
+    if link:
+        more.symlink_to(tmp_path)
+    else:
+        more.mkdir()
+        (more / "tf_serving_warmup_requests").write_bytes(b"nobody published them")
+    with pytest.raises(Damaged, match=r"assets\.extra"):
+        bring(fetcher, store, 1)
+    assert fetcher.local.versions("m") == []
+    bring(fetcher, store, 1)
+
+
 def test_bytes_that_the_way_has_changed_are_asked_for_again(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.files import replace_file
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
@@ -26,7 +27,7 @@ from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.ranges import Pace, Span, pieces
 from tfsdeploy.store.record import File, InvalidRecord, Record, encode
 from tfsdeploy.store.store import FileStore
-from tfsdeploy.store.tree import CHUNK, Progress, counter, hash_file
+from tfsdeploy.store.tree import CHUNK, Progress, counter, files_of, hash_file
 from tfsdeploy.store.verify import Damaged, verify
 
 PART = ".tfsdeploy-part"
@@ -125,6 +126,7 @@ class Fetcher:
             raise TfsdeployError(f"{name}: other bytes of this number are in use on this machine")
         place = self.cache.begin(record)
         self._fill(place, record, progress)
+        _check_alone(place, record)
         durable.write(place / RECORD_FILE, encode(record).encode())
         durable.sync_folders(place)
         durable.rename_new(place, self.local.version_path(*version))
@@ -196,6 +198,21 @@ def _read(store: FileStore, model: str, version: int) -> Record | None:
         return store.record(model, version)
     except InvalidRecord:
         return None
+
+
+def _check_alone(place: Path, record: Record) -> None:
+    """Refuse a folder with more in it than a record names, such as warm-up requests that nobody has published.
+
+    Raises:
+        Damaged: it was; now it is gone, and the next try begins anew.
+    """
+    try:
+        more = files_of(place).keys() - {file.path for file in record.files}
+    except UsageError as error:
+        more = {error.message}
+    if more:
+        shutil.rmtree(place, ignore_errors=True)
+        raise Damaged(f"{record.model}/{record.version}: somebody else has put {min(more)} beside what was fetched")
 
 
 def _part(path: Path) -> Path:
