@@ -113,6 +113,14 @@ def test_what_changes_meanwhile_is_not_published(s3: S3, store: ObjectStore, roo
         assert store.publish("m", origin, 7)[0].version == 7
 
 
+def test_any_key_is_a_folder(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:
+    upload(root, "training/run", example(1.0))
+    url = upload(root, "training/run#7?final 100%", example(files={"assets/ä #1": b"a"}))
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        record, _ = store.publish("m", origin, 7)
+    assert [file.path for file in record.files] == ["assets/ä #1", "saved_model.pb"]
+
+
 def test_markers_of_folders_are_no_files(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:
     """TensorFlow makes them when it saves to s3://, and so do the stores' consoles."""
     folder = example(files={"assets/words": b"a", "assets/empty": b""})
@@ -158,10 +166,12 @@ def _nothing(root: Bucket) -> Iterable[tuple[str, str]]:
     yield root.where("training/claimed"), "has not ended"
     yield root.url, "names no folder"
     yield "s3://", "names no folder"
+    yield "s3://key:secret@models/training", "credentials do not belong"
     yield "ftp://host/path", "is no store"
 
 
 def test_what_is_no_model_is_refused(s3: S3, store: ObjectStore, root: Bucket) -> None:
     for url, words in _nothing(root):
-        with pytest.raises((UsageError, Busy), match=words), Elsewhere(url, store, s3.options).origin():
+        with pytest.raises((UsageError, Busy), match=words) as refused, Elsewhere(url, store, s3.options).origin():
             pass
+        assert "secret" not in str(refused.value)

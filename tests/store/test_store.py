@@ -86,6 +86,9 @@ def test_what_is_no_model_name_touches_nothing(store: FileStore, name: str) -> N
         ("file:///srv/models#1", "absolute path"),
         ("file:///srv/%00", "absolute path"),
         ("file://[", "no URL"),
+        ("s3://models/prod#new", r"no \? and no #"),
+        ("s3://models/prod?versionId=7", r"no \? and no #"),
+        ("s3://key:secret@models/prod", "credentials do not belong"),
     ],
 )
 def test_urls_that_are_refused(url: str, words: str) -> None:

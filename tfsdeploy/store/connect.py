@@ -57,6 +57,13 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
     bucket, prefix = parts.netloc, parts.path.strip("/") or None
     makers: dict[str, tuple[Callable[..., ObjectStore], Callable[[str, Mapping[str, object]], dict[str, Any]]]]
     makers = {"s3": (S3Store, _s3), "gs": (GCSStore, _gs), "az": (AzureStore, _az)}
+    if "@" in parts.netloc:
+        # Not shown: a secret stands there.
+        raise UsageError(
+            "credentials do not belong into a URL", where=f"{parts.scheme}://…@…", hint="put them into the environment"
+        )
+    if parts.query or parts.fragment:
+        raise UsageError("the URL of a store has no ? and no #", where=url)
     if parts.scheme not in makers or not bucket:
         raise UsageError("this is no object store", where=url, hint="s3://BUCKET/PREFIX, gs://… or az://…")
     make, config_of = makers[parts.scheme]

@@ -37,11 +37,13 @@ class Elsewhere:
         self._url = url
         self._store = store
         self._options = options
-        parts = urlsplit(self._url)
-        self._prefix = parts.path.strip("/")
-        if is_object_store(self._url) and not (parts.netloc and self._prefix):
+        # Not as URLs are read: ? and # are characters of a key like any other.
+        scheme, _, rest = url.partition("://")
+        bucket, _, path = rest.partition("/")
+        self._prefix = path.strip("/")
+        if is_object_store(url) and not (bucket and self._prefix):
             raise UsageError("this names no folder", where=url, hint="s3://BUCKET/PATH/OF/THE/MODEL")
-        self._bucket_url = f"{parts.scheme}://{parts.netloc}"
+        self._bucket_url = f"{scheme}://{bucket}"
 
     @contextmanager
     def origin(self) -> Iterator[Path | Prefix]:
