@@ -15,7 +15,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags
 from tfsdeploy.server.manager import Manager
-from tfsdeploy.server.reload import Reloader
+from tfsdeploy.server.reload import SCAN_SECONDS, Reloader
 
 
 class Unit:
@@ -167,6 +167,19 @@ def test_the_same_file_again_loads_nothing_anew(unit: Unit) -> None:
         unit.write(unit.entry("m"))
         unit.reloader.apply((unit.entry("m"),))
     assert unit.loads == [str(unit.folder / "m" / "1")]
+
+
+def test_what_is_no_configuration_is_told_once_until_the_file_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = Unit(tmp_path, like_tfs=False)
+    unit.write()
+    unit.reloader.start()
+    unit.file.write_text("model_config_list {")
+    assert not unit.manager.wait(lambda: False, 4 * SCAN_SECONDS)
+    assert capsys.readouterr().err.count("Error parsing text-format") == 1
+    unit.reloader.stop()
+    unit.manager.close()
 
 
 def test_a_refused_label_changes_nothing_and_a_moved_one_follows_in_a_second_file(unit: Unit) -> None:

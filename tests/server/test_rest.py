@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.server.arrays import core_of, half_plus_two
 from tfsdeploy.protocol.rest import Request, StatusRow, parse, parse_model_status, render_model_status
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.metrics import MOST_SERIES, OTHERS, Metrics
 from tfsdeploy.server.rest import Reply, Rest
 
 NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
@@ -114,7 +114,9 @@ def test_a_body_is_read_before_a_version_is_looked_for(rest: Rest) -> None:
 
 
 def test_a_version_beyond_int64_is_refused_without_a_word(rest: Rest) -> None:
-    assert rest.handle("GET", "/v1/models/half/versions/9223372036854775808", {}) == Reply(400, "")
+    for version in ("9223372036854775808", "9" * 5000):
+        assert rest.handle("GET", f"/v1/models/half/versions/{version}", {}) == Reply(400, "")
+    assert rest.handle("GET", f"/v1/models/half/versions/{'0' * 5000}1", {}).code == 200
 
 
 def test_there_is_no_list_of_models(rest: Rest) -> None:
@@ -215,6 +217,19 @@ def test_the_monitoring_page_counts_requests_by_model_and_outcome(rest: Rest, tm
     assert ':tensorflow:serving:request_count{model_name="a\\"b",status="NOT_FOUND"} 1' in lines
     assert ':tensorflow:serving:request_latency_count{model_name="half",API="predict",entrypoint="REST"} 3' in lines
     assert not any("request_latency" in line and 'a\\"b' in line for line in lines)
+
+
+def test_names_that_nobody_serves_do_not_fill_the_memory() -> None:
+    metrics = Metrics()
+    for at in range(MOST_SERIES + 5):
+        metrics.count(f"m{at}", "predict", "REST", "NOT_FOUND", 0.0, None)
+    metrics.count("served", "predict", "REST", "OK", 0.0, 1)
+    metrics.count("m1", "predict", "REST", "NOT_FOUND", 0.0, None)
+    lines = metrics.page().splitlines()
+    count = ":tensorflow:serving:request_count"
+    assert f'{count}{{model_name="{OTHERS}",status="NOT_FOUND"}} 5' in lines
+    assert f'{count}{{model_name="m1",status="NOT_FOUND"}} 2' in lines
+    assert f'{count}{{model_name="served",status="OK"}} 1' in lines
 
 
 def test_rest_words_a_failure_as_the_code_says() -> None:

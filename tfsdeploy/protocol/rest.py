@@ -61,9 +61,11 @@ def parse(method: str, path: str) -> Request:
         raise Failed("INVALID_ARGUMENT", "Missing model name in request.")
     else:
         raise Failed("INVALID_ARGUMENT", f"Malformed request: {method} {path}")
-    version = int(match["version"]) if match["version"] else None
-    if version is not None and version > MAX_INT64:
+    digits = (match["version"] or "").lstrip("0")
+    # Python reads no number of thousands of digits.
+    if len(digits) > 19 or int(digits or "0") > MAX_INT64:
         raise Failed("INVALID_ARGUMENT", "")
+    version = int(digits or "0") if match["version"] else None
     return Request(action, unquote(match["model"]), version, unquote(match["label"]) if match["label"] else None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,6 +52,12 @@ class Port:
     servers: list[asyncio.Server]
     front: Front
     workers: Workers
+
+    def __post_init__(self) -> None:
+        for server in self.servers:
+            for listener in server.sockets:
+                # Connections inherit it: clients that vanish without a word are noticed, in the end.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     async def close(self, seconds: float) -> None:
         """Take no more connections, let requests in flight end, then end the rest.

@@ -14,6 +14,10 @@ from tfsdeploy.server.flags import say
 # Exponential buckets, microseconds: 10 x 1.8^i (servables/tensorflow/util.cc).
 BOUNDS: Final = tuple(10 * 1.8**power for power in range(33))
 
+MOST_SERIES: Final = 10_000
+"""Clients may ask for any name: failures for names beyond so many are counted together."""
+
+OTHERS: Final = "(others)"
 
 PATH: Final = "/monitoring/prometheus/metrics"
 
@@ -44,6 +48,8 @@ class Metrics:
         """One request: its outcome, and its latency if it was answered."""
         more = f',version="{"" if version is None else version}"' if self._by_version else ""
         with self._lock:
+            if code != "OK" and len(self._requests) >= MOST_SERIES and (model_name, code, more) not in self._requests:
+                model_name = OTHERS
             self._requests[model_name, code, more] += 1
             if code == "OK":
                 micros = seconds * 1e6

@@ -235,15 +235,15 @@ class Reloader:
         file = self._flags.model_config_file
         # As it was before the start read it: it may have been replaced since.
         seen = self._seen
-        applied = True
+        settled = True
         scanned = tried = time.monotonic()
         while not self._stopping.wait(LOOK_SECONDS):
             now = time.monotonic()
             found = _identity(file) if self._looks else None
-            if found is not None and (found != seen or (not applied and now - tried >= SCAN_SECONDS)):
+            if found is not None and (found != seen or (not settled and now - tried >= SCAN_SECONDS)):
                 # One that was refused is tried again: its labels may wait for versions that come by themselves.
                 seen, scanned, tried = found, now, now
-                applied = self._reread()
+                settled = self._reread()
             elif self._scan_seconds and now - scanned >= self._scan_seconds:
                 scanned = now
                 self._scan()
@@ -253,11 +253,12 @@ class Reloader:
             self._reread()
 
     def _reread(self) -> bool:
+        """Whether there is nothing to try again until the file changes."""
         try:
             self.apply(config.read(self._flags.model_config_file, served=self._core.served))
         except Failed as failed:
             self._tell("", f"Failed to read ModelServerConfig file: {failed.code}: {failed.message}")
-            return False
+            return failed.code == "INVALID_ARGUMENT"
         self._tell("", "")
         return True
 
