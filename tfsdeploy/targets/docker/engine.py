@@ -107,6 +107,13 @@ class Engine:
         found = [one for row in rows if (one := seen(row)) is not None]
         return tuple(sorted(found, key=lambda one: (one.kind, one.ordinal, one.name)))
 
+    def elsewhere(self, fleet_name: str) -> tuple[Seen, ...]:
+        """The containers of all other fleets that run."""
+        with self._said():
+            rows = self.client.api.containers(filters={"label": f"{LABEL}.fleet"})
+        others = (row for row in rows if row["Labels"].get(f"{LABEL}.fleet") != fleet_name)
+        return tuple(one for row in others if (one := seen(row)) is not None)
+
     def need_image(self, image: str, report: Report) -> None:
         """See that an image is there, and pull it if it is not.
 

@@ -17,6 +17,7 @@ from tfsdeploy.report import Report
 from tfsdeploy.store.handed import to_hand_over
 from tfsdeploy.targets.docker.apply import Executor, start, start_again
 from tfsdeploy.targets.docker.engine import Engine
+from tfsdeploy.targets.docker.host_ports import shared_port
 from tfsdeploy.targets.docker.observed import Seen
 from tfsdeploy.targets.docker.plan import Shapes, Step, docker_plan
 from tfsdeploy.targets.docker.reach import Reach
@@ -58,9 +59,14 @@ class Shaping:
 
         Raises:
             Busy: somebody else does.
-            TfsdeployError: the engine does not answer, or has not the agents' image.
+            TfsdeployError: the engine does not answer, has not the agents' image, or another fleet has the ports.
         """
-        containers(self._fleet)  # said before anything is made: ports, and a store that containers do not reach
+        # Said before anything is made: ports, and a store that containers do not reach.
+        wanted = containers(self._fleet)
+        if self._fleet.gateway.network == "host":
+            taken = shared_port(wanted, self._engine.elsewhere(self._fleet.name))
+            if taken is not None:
+                raise taken
         there = self._engine.observed(self._fleet.name)
         self._bring_keeper(there, report)
         with self._state.held(f"process {os.getpid()} on {socket.gethostname()}"):
