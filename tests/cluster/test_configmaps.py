@@ -17,7 +17,7 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import fleet_labels
 from tfsdeploy.release import transitions
 from tfsdeploy.release.configmap import Away, ReleaseConfigMaps
-from tfsdeploy.release.model import MAX_BYTES, Change, Release
+from tfsdeploy.release.model import MAX_BYTES, Change, OtherVersion, Release
 from tfsdeploy.release.update import change_model
 
 pytestmark = pytest.mark.cluster
@@ -153,6 +153,20 @@ def test_a_lost_document_is_put_back_from_what_agents_remember(
     assert opened().read() == again
     assert store.loss() == ""
     assert [entry.generation for entry in opened().history()] == [3, 2, 1]
+
+
+def test_what_a_later_version_has_written_is_not_replaced(
+    account: Account, namespace: Namespace, opened: Opened
+) -> None:
+    first(opened())
+    known = label(opened(), 1)
+    namespace.kubectl(
+        "patch", "configmap", "shop-release", "--type=merge", "-p", patch('{"apiVersion":"tfsdeploy/v2"}')
+    )
+    store = ReleaseConfigMaps(AccountConfigMaps(account), "shop", remembered=lambda: known)
+    assert store.loss() == ""
+    with pytest.raises(OtherVersion):
+        label(store, 2)
 
 
 def test_prepare_begins_with_what_agents_remember(account: Account, opened: Opened) -> None:

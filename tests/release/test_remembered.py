@@ -12,8 +12,9 @@ from aiohttp import web
 
 from tests.gateway.harness import free_ports
 from tfsdeploy.agent.release_page import release_page
-from tfsdeploy.release.model import Change, Release
-from tfsdeploy.release.remembered import newest
+from tfsdeploy.release.history import Entry
+from tfsdeploy.release.model import Change, InvalidRelease, OtherVersion, Release, decode
+from tfsdeploy.release.remembered import newest, numbered
 
 FIRST = Release("shop", "u1", 1, Change("ann", "", "", "up"))
 SECOND = FIRST.next({}, FIRST.change)
@@ -46,9 +47,46 @@ def agent(release: Release | None) -> Iterator[str]:
         ([None, None], None),
         ([FIRST, SECOND, None], SECOND),
         ([Release("other", "u2", 9, FIRST.change), FIRST], FIRST),
+        # An earlier life of the fleet, in which one agent still is.
+        ([Release("shop", "u0", 9, FIRST.change), FIRST, SECOND], SECOND),
     ],
 )
-def test_newest(followed: list[Release | None], found: Release | None) -> None:
+def test_newest(monkeypatch: pytest.MonkeyPatch, followed: list[Release | None], found: Release | None) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
     with ExitStack() as stack:
         urls = [stack.enter_context(agent(release)) for release in followed]
         assert newest([*urls, f"http://127.0.0.1:{free_ports(1)[0]}"], "shop") == found
+
+
+@pytest.mark.parametrize(
+    ("history", "generation"),
+    [
+        ([], 2),
+        ([("u1", 1)], 2),
+        # Generation 6 was lost before any agent that answers had heard of it.
+        ([("u1", 4), ("u1", 5)], 6),
+        ([("u0", 40), ("u1", 1)], 2),
+    ],
+)
+def test_what_is_put_back_is_followed_by_all(history: list[tuple[str, int]], generation: int) -> None:
+    entries = [Entry(uid, number, FIRST.change) for uid, number in history]
+    found = numbered(SECOND, entries)
+    assert found.generation == generation
+    assert (found == SECOND) == (generation == SECOND.generation)
+    assert ("generation 2" in found.change.command) == (generation != SECOND.generation)
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ('{"apiVersion": "tfsdeploy/v2", "release": {}}', True),
+        ('{"apiVersion": "v1"}', False),
+        ("{}", False),
+        ("[", False),
+    ],
+)
+def test_a_later_versions_document_is_no_nonsense(text: str, ours: bool) -> None:
+    with pytest.raises(InvalidRelease) as raised:
+        decode(text)
+    assert isinstance(raised.value, OtherVersion) == ours
+    assert bool(raised.value.hint) == ours

@@ -24,7 +24,8 @@ from tfsdeploy.release.history import (
     present_entry,
     worth_keeping,
 )
-from tfsdeploy.release.model import MAX_BYTES, InvalidRelease, Release, decode, encode
+from tfsdeploy.release.model import MAX_BYTES, InvalidRelease, OtherVersion, Release, decode, encode
+from tfsdeploy.release.remembered import numbered
 
 DOCUMENT = "release.json"
 PINS = "pins.json"
@@ -100,7 +101,7 @@ class ReleaseConfigMaps:
         """The present generation; None before the first.
 
         Raises:
-            InvalidRelease: the document is nonsense, and no agent remembers a good one.
+            InvalidRelease: the document is nonsense, and no agent remembers a good one; or it is another version's.
             TfsdeployError: the API server is away or refuses.
         """
         return self._present(self._get("release"))
@@ -110,6 +111,8 @@ class ReleaseConfigMaps:
         found = self._get("release")
         try:
             standing = None if found is None else release_in(found)
+        except OtherVersion:
+            return ""
         except InvalidRelease as error:
             return f"{self._where('release')} is nonsense ({error.message})"
         if standing is None and self._remembered() is not None:
@@ -154,7 +157,7 @@ class ReleaseConfigMaps:
             for _ in range(ATTEMPTS):
                 if self._get(kind) is not None:
                     break
-                begin = (self._remembered() or first) if kind == "release" else None
+                begin = (self._recalled() or first) if kind == "release" else None
                 if self._written(kind, None, {} if begin is None else {DOCUMENT: encode(begin)}):
                     break
 
@@ -206,13 +209,19 @@ class ReleaseConfigMaps:
     def _present(self, found: Mapping[str, Any] | None) -> Release | None:
         """What stands, or what agents follow as long as it does not."""
         if found is None:
-            return self._remembered()
+            return self._recalled()
         try:
             return release_in(found)
+        except OtherVersion as error:
+            raise OtherVersion(error.message, where=self._where("release"), hint=error.hint) from error
         except InvalidRelease as error:
-            if (remembered := self._remembered()) is not None:
-                return remembered
+            if (recalled := self._recalled()) is not None:
+                return recalled
             raise InvalidRelease(error.message, where=self._where("release"), hint=HINT) from error
+
+    def _recalled(self) -> Release | None:
+        remembered = self._remembered()
+        return None if remembered is None else numbered(remembered, _entries(_data(self._get("history"))).values())
 
     def _name(self, kind: str) -> str:
         return f"{self._fleet}-{kind}"

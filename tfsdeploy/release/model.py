@@ -10,7 +10,8 @@ from typing import Any, Literal
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import is_label_name, is_model_name, parse_version
 
-API_VERSION = "tfsdeploy/v1"
+GROUP = "tfsdeploy/"
+API_VERSION = f"{GROUP}v1"
 
 # A ConfigMap holds at most 1 MiB (Kubernetes, "ConfigMap object size"); the rest is room for its metadata.
 MAX_BYTES = 900 * 1024
@@ -24,6 +25,10 @@ Opens = Literal["all", "enough"]
 
 class InvalidRelease(TfsdeployError):
     """A release document that cannot be followed; whoever holds a good one keeps it."""
+
+
+class OtherVersion(InvalidRelease):
+    """A release document that another tfsdeploy has written; nothing is wrong with it, and it must not be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +153,18 @@ def decode(text: str | bytes) -> Release:
     """The release that a document's text stands for; unknown keys are ignored.
 
     Raises:
-        InvalidRelease: not JSON, another apiVersion, or a state that must not be followed.
+        OtherVersion: another apiVersion of ours.
+        InvalidRelease: not JSON, or a state that must not be followed.
     """
     try:
         plain = json.loads(text)
         if not isinstance(plain, dict) or plain.get("apiVersion") != API_VERSION:
             found = plain.get("apiVersion") if isinstance(plain, dict) else type(plain).__name__
-            raise InvalidRelease(f"release document: apiVersion is {found!r}, and this tfsdeploy reads {API_VERSION!r}")
+            kind = OtherVersion if str(found).startswith(GROUP) else InvalidRelease
+            raise kind(
+                f"release document: apiVersion is {found!r}, and this tfsdeploy reads {API_VERSION!r}",
+                hint="use the tfsdeploy that has written it" if kind is OtherVersion else "",
+            )
         release = Release(
             fleet=str(plain["fleet"]),
             uid=str(plain["uid"]),

@@ -16,13 +16,13 @@ def piece(*endpoints: dict[str, Any], family: str = "IPv4", port: str = "agent")
 
 
 def test_several_slices_ready_and_not_ready_and_terminating() -> None:
-    found = agents(
-        [
-            piece(endpoint("b", "10.0.0.2", ready=False)),
-            piece(endpoint("a", "10.0.0.1", ready=True), endpoint("c", "10.0.0.3", ready=False, terminating=True)),
-        ]
-    )
+    slices = [
+        piece(endpoint("b", "10.0.0.2", ready=False)),
+        piece(endpoint("a", "10.0.0.1", ready=True), endpoint("c", "10.0.0.3", ready=False, terminating=True)),
+    ]
+    found = agents(slices)
     assert found == {"a": "http://10.0.0.1:8502", "b": "http://10.0.0.2:8502", "c": "http://10.0.0.3:8502"}
+    assert agents(slices, leaving=False) == {pod: url for pod, url in found.items() if pod != "c"}
 
 
 def test_two_address_families_are_one_pod() -> None:

@@ -53,11 +53,11 @@ class AccountConfigMaps:
         if code in (404, 409):
             raise Stale(said(body))
 
-    def agents(self, service: str) -> dict[str, str]:
-        """The agents behind a headless Service: pod name -> base URL of its status server."""
+    def agents(self, service: str, *, leaving: bool = True) -> dict[str, str]:
+        """The agents behind a headless Service: pod name -> base URL; those that leave too, or not."""
         query = urlencode({"labelSelector": f"{SERVICE_LABEL}={service}"})
         _, body = self._ask("GET", f"{self._account.path(GROUP, RESOURCE)}?{query}")
-        return agents(self._object(body).get("items") or ())
+        return agents(self._object(body).get("items") or (), leaving=leaving)
 
     def _object(self, body: bytes) -> Mapping[str, Any]:
         """What the API server answered; whatever is none of its objects comes from somebody in between."""

@@ -43,9 +43,7 @@ def wait_for_pins(account: Account, fleet: str, digest: str, seconds: float, say
         TfsdeployError: it is not so after ``seconds``, or the API server refuses what is asked of it.
     """
     configmaps = AccountConfigMaps(account)
-    # Not to begin anew where somebody took away the release that gateways still follow.
-    gateways = f"{fleet}-gateways"
-    store = ReleaseConfigMaps(configmaps, fleet, remembered=lambda: newest(configmaps.agents(gateways).values(), fleet))
+    store = ReleaseConfigMaps(configmaps, fleet, remembered=lambda: _remembered(configmaps, fleet))
     end, prepared, refusals, told = time.monotonic() + seconds, False, 0, ""
     while True:
         try:
@@ -73,6 +71,11 @@ def wait_for_pins(account: Account, fleet: str, digest: str, seconds: float, say
                 hint="nothing is undone, and the fleet goes on with it; `tfsdeploy status` shows how it stands",
             )
         time.sleep(LOOK_SECONDS)
+
+
+def _remembered(configmaps: AccountConfigMaps, fleet: str) -> Release | None:
+    """What gateways still follow, if somebody took it away; not what those of a fleet follow that was uninstalled."""
+    return newest(configmaps.agents(f"{fleet}-gateways", leaving=False).values(), fleet)
 
 
 def _look(configmaps: AccountConfigMaps, store: ReleaseConfigMaps, fleet: str, digest: str) -> Outcome:

@@ -53,6 +53,7 @@ class UserConfigMaps:
 def put_back(releases: ReleaseConfigMaps, report: Report) -> None:
     """Write a release anew that somebody deleted or spoiled, as agents remember it; nothing if it stands."""
     if (loss := releases.loss()) and (remembered := releases.read()) is not None:
+        known = f"{remembered.change.command}, by {remembered.change.who}"
         again = remembered.next({}, Author(who(), "up, release put back").change())
         releases.swap(again, remembered)
-        report.say(f"{loss}: put back as generation {again.generation}, as agents remember it")
+        report.say(f"{loss}: put back as generation {again.generation}, as agents remember it: {known}")
