@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import shlex
 import shutil
 import signal
 import socket
@@ -15,15 +17,21 @@ from urllib.parse import SplitResult, urlsplit
 
 from tfsdeploy.errors import TfsdeployError
 
-DIAL = "docker system dial-stdio"
+DIAL = "docker {}system dial-stdio"
 """Connects its input and output with the engine of the machine where it runs."""
+
+CONNECT_SECONDS = 30
+"""How long a machine may take to answer, as `docker` itself has it."""
+
+FOLDER_BYTES = 50
+"""The address of a socket has 104 bytes at least everywhere, and ssh writes 17 more behind the path of its own."""
 
 
 class Way:
     """A socket that leads to the engine until this process ends; nobody else's processes can use it.
 
     Args:
-        url: ``ssh://[USER@]HOST[:PORT]``; ssh's own configuration, keys and agent count too.
+        url: ``ssh://[USER@]HOST[:PORT][/SOCKET]``; ssh's own configuration, keys and agent count too.
 
     Raises:
         TfsdeployError: there is no ssh here, or the URL makes no sense.
@@ -32,11 +40,11 @@ class Way:
     def __init__(self, url: str) -> None:
         if shutil.which("ssh") is None:
             raise TfsdeployError("DOCKER_HOST asks for ssh, which is not installed here", where=url)
-        login = _login(urlsplit(url))
-        self._folder = Path(tempfile.mkdtemp(prefix="tfsdeploy-ssh-"))
+        login, dial = login_of(urlsplit(url)), dial_of(urlsplit(url).path)
+        self._folder = Path(tempfile.mkdtemp("", "tfsdeploy-ssh-", short_enough(tempfile.gettempdir())))
         # One login serves all connections, unless the user's own configuration says how.
         shared = [] if _shares(login) else ["-oControlMaster=auto", f"-oControlPath={self._folder}/login"]
-        self._argv = ["ssh", *shared, *login, DIAL]
+        self._argv = ["ssh", f"-oConnectTimeout={CONNECT_SECONDS}", *shared, *login, dial]
         self._said = self._folder / "said"
         self._children: list[subprocess.Popen[bytes]] = []
         self._listening = socket.socket(socket.AF_UNIX)
@@ -88,7 +96,26 @@ def _shares(login: list[str]) -> bool:
     return found.get("controlpath", "none") != "none"
 
 
-def _login(parts: SplitResult) -> list[str]:
+def short_enough(folder: str) -> str:
+    """Where sockets are made: the usual folder for what is temporary, unless their addresses would be too long."""
+    return folder if len(os.fsencode(folder)) <= FOLDER_BYTES else "/tmp"
+
+
+def dial_of(path: str) -> str:
+    """What is run on the other machine, which has a shell: at the engine's usual socket, or at the one of this path."""
+    return DIAL.format(f"--host {shlex.quote(f'unix://{path}')} " if path.strip("/") else "")
+
+
+def login_of(parts: SplitResult) -> list[str]:
+    """The words by which ssh is told whom to ask.
+
+    Raises:
+        TfsdeployError: the URL makes no sense, or holds a password.
+    """
+    if parts.password is not None:
+        # Not with its place: a secret is not to be seen again.
+        hint = "ssh-copy-id lets your key in, and ssh-agent remembers it; then ssh://USER@HOST is enough"
+        raise TfsdeployError("DOCKER_HOST holds a password, which ssh does not take", hint=hint)
     try:
         host, user, port = parts.hostname, parts.username, parts.port
     except ValueError as error:
