@@ -133,7 +133,8 @@ class Engine:
                 if "error" in row:
                     raise TfsdeployError(_no_image(image, row["error"]), hint=_IMAGE_HINT)
                 if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
-                    layers[row["id"]] = (row["progressDetail"]["current"], total)
+                    # The engine leaves out what is 0.
+                    layers[row["id"]] = (row["progressDetail"].get("current", 0), total)
                     done, of = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
                     report.progress(f"pull {image}", done, of)
         except docker.errors.APIError as error:
@@ -289,8 +290,13 @@ class Engine:
         return found
 
     @contextmanager
-    def opened(self, name: str, argv: Sequence[str]) -> Iterator[Any]:
+    def opened(self, name: str, argv: Sequence[str], seconds: float | None = None) -> Iterator[Any]:
         """Run a command in a container, and talk with it through a socket; its input ends with the block.
+
+        Args:
+            name: the container.
+            argv: the command.
+            seconds: how long it, or the way to it, may say nothing when it is asked; None: any time.
 
         Raises:
             NotRunning: there is no such container, or it does not run.
@@ -306,7 +312,7 @@ class Engine:
                     raise NotRunning(f"container {name} does not run", hint="`tfsdeploy up` starts it") from error
                 raise
         raw = getattr(line, "_sock", line)
-        raw.settimeout(None)
+        raw.settimeout(seconds)
         try:
             yield raw
         finally:

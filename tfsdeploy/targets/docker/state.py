@@ -18,7 +18,7 @@ from tfsdeploy.render.docker.container import STATE, keeper_name, state_volume
 from tfsdeploy.targets.base import Settings
 from tfsdeploy.targets.docker.engine import Engine, NotRunning
 from tfsdeploy.targets.docker.frames import Frames
-from tfsdeploy.targets.docker.talk import Denied, Ended, Talk
+from tfsdeploy.targets.docker.talk import SILENT_SECONDS, Denied, Ended, Talk
 from tfsdeploy.targets.settings import FILE, settings_from_text, settings_to_text
 
 
@@ -132,9 +132,13 @@ class StateVolume:
         """
         keeper = self._keeper(running=True)
         argv = ("tfsdeploy", "agent", "state", "hold", f"--folder={STATE}", f"--who={who}")
-        with self._engine.opened(keeper, argv) as raw:
+        with self._engine.opened(keeper, argv, SILENT_SECONDS) as raw:
             frames = Frames(raw)
-            if frames.line() != b"held":
+            try:
+                line = frames.line()
+            except OSError as error:
+                raise TfsdeployError(f"the fleet's state cannot be reached: {error}", where=self._where("")) from error
+            if line != b"held":
                 said = frames.errors.decode(errors="replace")
                 raise Busy(_first(said), hint="run this again when it is done")
             yield

@@ -15,8 +15,12 @@ from tfsdeploy.targets.docker.frames import Frames
 ARGV = ("tfsdeploy", "agent", "state", "serve", f"--folder={STATE}", f"--handed={HANDED}")
 
 
+SILENT_SECONDS = 30.0
+"""An answer takes milliseconds; what says nothing for so long is cut off, as an engine whose machine is lost."""
+
+
 class Ended(Exception):
-    """The command has ended without an answer; says why, as far as it is known."""
+    """The command has ended, or was cut off, without an answer; says why, as far as it is known."""
 
 
 class Talk:
@@ -33,7 +37,7 @@ class Talk:
     def __init__(self, engine: Engine, container: str) -> None:
         self._lock = threading.Lock()
         self._stack = ExitStack()
-        self._raw: Any = self._stack.enter_context(engine.opened(container, ARGV))
+        self._raw: Any = self._stack.enter_context(engine.opened(container, ARGV, SILENT_SECONDS))
         self._frames = Frames(self._raw)
 
     def ask(self, request: dict[str, Any]) -> Any:
