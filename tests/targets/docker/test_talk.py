@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -33,6 +33,11 @@ class Lender:
             yield self._near
 
 
+def asked(said: bytes, *, ends: bool = False) -> Any:
+    with closing(Talk(Lender(said, ends=ends), "keeper")) as made:  # type: ignore[arg-type]
+        return made.ask({"do": "read"})
+
+
 def frame(text: str, stream: int = 1) -> bytes:
     return bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text.encode()
 
@@ -42,7 +47,7 @@ OK = json.dumps({"result": [1]}) + "\n"
 
 @pytest.mark.parametrize("said", [frame(OK), frame("noise", 2) + frame(OK[:5]) + frame(OK[5:])])
 def test_an_answer_in_any_pieces(said: bytes) -> None:
-    assert Talk(Lender(said, ends=False), "keeper").ask({"do": "read"}) == [1]  # type: ignore[arg-type]
+    assert Talk(Lender(said, ends=False), "keeper").ask({"do": "read"}) == [1]
 
 
 @pytest.mark.parametrize(
@@ -56,17 +61,17 @@ def test_an_answer_in_any_pieces(said: bytes) -> None:
 )
 def test_an_answer_that_breaks_off(said: bytes, words: str) -> None:
     with pytest.raises(Ended, match=words):
-        Talk(Lender(said, ends=True), "keeper").ask({"do": "read"})  # type: ignore[arg-type]
+        asked(said, ends=True)
 
 
 def test_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(talk, "SILENT_SECONDS", 0.1)
     with pytest.raises(Ended, match="timed out"):
-        Talk(Lender(frame(OK)[:-4], ends=False), "keeper").ask({"do": "read"})  # type: ignore[arg-type]
+        asked(frame(OK)[:-4])
 
 
 def test_a_refusal_has_its_exit_code() -> None:
     said = frame(json.dumps({"error": "somebody else wrote", "exit": 5}) + "\n")
     with pytest.raises(Denied) as raised:
-        Talk(Lender(said, ends=False), "keeper").ask({"do": "swap"})  # type: ignore[arg-type]
+        asked(said)
     assert raised.value.exit_code == 5
