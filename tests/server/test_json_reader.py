@@ -90,6 +90,18 @@ def test_reads_numbers_to_the_last_digit_but_one(value: float) -> None:
     assert math.isclose(found, value, rel_tol=1e-15, abs_tol=2.3e-308)
 
 
+NUMBERS = st.lists(st.from_regex(rb"-?(0|[1-9][0-9]{0,10})(\.[0-9]{1,9})?(e-?[0-9])?", fullmatch=True), min_size=1)
+
+
+@given(NUMBERS, st.sampled_from([b",", b" , ", b",\n\t"]), st.sampled_from([b"", b"x", b","]))
+def test_a_run_of_numbers_is_what_each_of_them_is(tokens: list[bytes], comma: bytes, after: bytes) -> None:
+    raw = comma.join(tokens)
+    each = [json_reader.read(token) for token in tokens]
+    assert repr(json_reader.read(b"[" + raw + b"]")) == repr(each)
+    with pytest.raises(json_reader.Refused, match=f"at offset: {1 + len(raw + comma)}$"):
+        json_reader.read(b"[" + raw + comma + after)
+
+
 @given(st.binary())
 def test_reads_or_refuses(raw: bytes) -> None:
     with contextlib.suppress(json_reader.Refused):
