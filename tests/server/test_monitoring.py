@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import grpc
@@ -11,6 +12,7 @@ from tests.server.samples import write_adder
 from tests.server.test_recorded import _message
 from tfsdeploy.protocol.model_config import All, ModelConfig, Specific
 from tfsdeploy.protocol.rest import StatusRow
+from tfsdeploy.server.metrics import Asked, Metrics
 from tfsdeploy.server.policy import State
 from tfsdeploy.server.reload import unready
 
@@ -51,3 +53,89 @@ def test_readyz_and_versions_on_the_page(tmp_path: Path) -> None:
         write(file, config(tmp_path, adder=specific(1, 2, 3)))
         not_there = (503, "text/plain", b"adder/3: not there\n")
         wait("the third is missed", lambda: server.ask("GET", "/readyz") == not_there)
+
+
+# What a page of the original's is made of: kind, labels, and the first and last bound of its buckets.
+FAMILIES = {
+    "cc:saved_model:load_attempt_count": ("counter", ["model_path", "status"], None),
+    "cc:saved_model:load_latency": ("counter", ["model_path"], None),
+    "cc:saved_model:load_latency_by_stage": ("histogram", ["model_path", "stage"], ("10", "1.54814e+10", 38)),
+    "core:direct_session_runs": ("counter", [], None),
+    "core:graph_run_time_usecs": ("counter", [], None),
+    "core:graph_run_time_usecs_histogram": ("histogram", [], ("1000", "5.24288e+08", 21)),
+    "core:graph_runs": ("counter", [], None),
+    "serving:batching_session:queuing_latency": ("histogram", ["thread_pool_name"], ("100", "1.09205e+06", 53)),
+    "serving:batching_session:wrapped_run_count": ("counter", [], None),
+    "serving:model_warmup_latency": ("histogram", ["model_path", "status"], ("10", "1.47476e+09", 34)),
+    "serving:request_count": ("counter", ["model_name", "status"], None),
+    "serving:request_latency": ("histogram", ["model_name", "API", "entrypoint"], ("10", "1.47476e+09", 34)),
+    "serving:runtime_latency": ("histogram", ["model_name", "API", "runtime"], ("10", "1.47476e+09", 34)),
+}
+
+
+def test_names_labels_and_buckets_are_the_original_s() -> None:
+    metrics = Metrics()
+    metrics.count(Asked("predict", "REST", "m", version=1, runtime=0.001), "OK")
+    metrics.loaded("/m/1", 0.5, (0.2, 0.1))
+    metrics.warmed_up("/m/1", 0.1)
+    metrics.ran(0.001)
+    metrics.batched("pool", [0.001])
+    page = metrics.page()
+    found = {}
+    for name, kind in re.findall(r"^# TYPE :tensorflow:(\S+) (\w+)$", page, re.MULTILINE):
+        part = "_bucket" if kind == "histogram" else ""
+        rows = re.findall(rf"^:tensorflow:{name}{part}{{(.*)}} \d+$", page, re.MULTILINE)
+        labels = [label for label in re.findall(r'(\w+)="', rows[0]) if label != "le"]
+        bounds = list(dict.fromkeys(re.findall(r'le="([^"]*)"', "\n".join(rows))))
+        found[name] = (kind, labels, (bounds[0], bounds[-2], len(bounds)) if bounds else None)
+    assert found == FAMILIES
+    assert list(found) == sorted(found)
+
+
+def test_a_failed_request_has_no_latency_and_a_failed_run_no_time() -> None:
+    metrics = Metrics()
+    metrics.count(Asked("predict", "REST", 'a"b'), "NOT_FOUND")
+    metrics.ran(None)
+    metrics.loaded("/m/1", 0.5, None)
+    lines = [line for line in metrics.page().splitlines() if not line.startswith("#")]
+    assert lines == [
+        ':tensorflow:cc:saved_model:load_attempt_count{model_path="/m/1",status="fail"} 1',
+        ':tensorflow:cc:saved_model:load_latency{model_path="/m/1"} 500000',
+        ":tensorflow:core:direct_session_runs{} 1",
+        ':tensorflow:serving:request_count{model_name="a\\"b",status="NOT_FOUND"} 1',
+    ]
+
+
+def counted(live: Live, *labels: str) -> int:
+    """What the page says of the series that has these labels; 0: it has none."""
+    found = [
+        line for line in live.ask("GET", "/metrics")[2].decode().splitlines() if all(part in line for part in labels)
+    ]
+    return int(found[0].rpartition(" ")[2]) if found else 0
+
+
+def test_what_is_no_inference_is_counted_too(live: Live) -> None:
+    answered, malformed = (
+        ('model_name="versions",API="",', "latency_count"),
+        ('{model_name="",status="INVALID_ARGUMENT"}',),
+    )
+    preflight, ran = ('{model_name="",status="FAILED_PRECONDITION"}',), ("direct_session_runs{}",)
+    series = (answered, malformed, preflight, ran)
+    before = [counted(live, *labels) for labels in series]
+    live.ask("GET", "/v1/models/versions")
+    live.ask("GET", "/v1/models/versions/metadata")
+    live.ask("PUT", "/v1/models/versions:predict")
+    live.ask("OPTIONS", "/v1/models/versions:predict")
+    live.predict("versions", 1.0)
+    assert [counted(live, *labels) for labels in series] == [before[0] + 2, before[1] + 1, before[2] + 1, before[3] + 1]
+    assert counted(live, "load_attempt_count", "/versions/3", 'status="success"') == 1
+    assert counted(live, "load_latency_by_stage_count", "/versions/3", 'stage="restore_graph"') == 1
+    assert counted(live, "runtime_latency_count", 'model_name="versions",API="Predict",runtime="TF1"') > 0
+
+
+def test_a_model_that_ran_in_vain_has_a_runtime_and_no_latency(live: Live) -> None:
+    runtime, latency = ("runtime_latency_count", 'multi",API="Predict"'), ("latency_count", 'multi",API="predict"')
+    before = [counted(live, *labels) for labels in (runtime, latency)]
+    body = b'{"signature_name": "scalar_out", "instances": [1.0, 2.0]}'
+    assert live.ask("POST", "/v1/models/multi:predict", body)[0] == 400
+    assert [counted(live, *labels) for labels in (runtime, latency)] == [before[0] + 1, before[1]]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.server.arrays import core_of, half_plus_two
 from tfsdeploy.protocol.rest import Request, StatusRow, parse, parse_model_status, render_model_status
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.metrics import MOST_SERIES, OTHERS, Metrics
+from tfsdeploy.server.metrics import MOST_SERIES, OTHERS, Asked, Metrics
 from tfsdeploy.server.rest import Reply, Rest
 
 NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
@@ -222,9 +222,9 @@ def test_the_monitoring_page_counts_requests_by_model_and_outcome(rest: Rest, tm
 def test_names_that_nobody_serves_do_not_fill_the_memory() -> None:
     metrics = Metrics()
     for at in range(MOST_SERIES + 5):
-        metrics.count(f"m{at}", "predict", "REST", "NOT_FOUND", 0.0, None)
-    metrics.count("served", "predict", "REST", "OK", 0.0, 1)
-    metrics.count("m1", "predict", "REST", "NOT_FOUND", 0.0, None)
+        metrics.count(Asked("predict", "REST", f"m{at}"), "NOT_FOUND")
+    metrics.count(Asked("predict", "REST", "served", 1), "OK")
+    metrics.count(Asked("predict", "REST", "m1"), "NOT_FOUND")
     lines = metrics.page().splitlines()
     count = ":tensorflow:serving:request_count"
     assert f'{count}{{model_name="{OTHERS}",status="NOT_FOUND"}} 5' in lines

@@ -13,6 +13,7 @@ import numpy as np
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import batching
 from tfsdeploy.server.batching import Array, Parameters, Queue, Task
+from tfsdeploy.server.metrics import Metrics
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call
@@ -26,9 +27,11 @@ class Threads:
     Args:
         count: batches that run at once.
         name: of the threads.
+        metrics: told of every batch.
     """
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._count = count
         self._name = name
         self._changed = threading.Condition()
@@ -57,6 +60,8 @@ class Threads:
                     dues = [due for line in self._lines if (due := line.queue.due()) is not None]
                     self._changed.wait(max(0.0, min(dues) - time.monotonic()) if dues else None)
             line, tasks = found
+            now = time.monotonic()
+            self._metrics.batched(self._name, [now - task.enqueued for task in tasks])
             line.answer(tasks)
 
     def _next(self) -> tuple[Line, list[Task]] | None:

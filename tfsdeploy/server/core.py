@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tfsdeploy.server.pace import WouldWait
 
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Result, Task
+    from tfsdeploy.server.metrics import Asked
     from tfsdeploy.server.servable import Call, SavedModel
 
 _METHODS = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
@@ -73,6 +75,7 @@ class Core:
         timeout_ms: int = 0,
         *,
         wait: bool = True,
+        asked: Asked | None = None,
     ) -> Answer:
         """Run a signature of a version.
 
@@ -84,6 +87,7 @@ class Core:
             unknown: the failure for a signature that is not there; REST and gRPC word it differently.
             timeout_ms: for the run; 0: no limit.
             wait: for the answer; if not, only a signature that is known to be quick is run.
+            asked: told which version answered, and how long its model took.
 
         Raises:
             Failed: in the words of TF Serving or TensorFlow.
@@ -101,7 +105,12 @@ class Core:
             if not wait and not model.quick(signature):
                 raise WouldWait
             call = model.call(signature, timeout_ms)
-            return Answer(found, signature, model.run(call, inputs_of(call)))
+            inputs = inputs_of(call)
+            begun = time.perf_counter()
+            answer = Answer(found, signature, model.run(call, inputs))
+            if asked is not None:
+                asked.version, asked.runtime = found, time.perf_counter() - begun
+            return answer
 
     def infer(
         self,
@@ -113,6 +122,7 @@ class Core:
         timeout_ms: int = 0,
         *,
         wait: bool = True,
+        asked: Asked | None = None,
     ) -> tuple[int, list[Result]]:
         """Classify or regress examples by signatures of a version.
 
@@ -124,6 +134,7 @@ class Core:
             unknown: the failure for a signature that is not there.
             timeout_ms: for each run; 0: no limit.
             wait: for the answer; if not, only signatures that are known to be quick are run.
+            asked: told which version answered, and how long its model took.
 
         Returns:
             The version that answered, and a result for each task.
@@ -141,7 +152,15 @@ class Core:
                 examples.check(model, task, check_method=self._check_methods)
                 if not wait and not model.quick(task.signature):
                     raise WouldWait
-            return found, examples.run(model, tasks, examples_of(), timeout_ms)
+            given = examples_of()
+            begun = time.perf_counter()
+            outputs = examples.run(model, tasks, given, timeout_ms)
+            if asked is not None:
+                asked.runtime = time.perf_counter() - begun
+            results = examples.results(tasks, outputs, len(given))
+            if asked is not None:
+                asked.version = found
+            return found, results
 
     def status(self, model_name: str, version: int | None) -> tuple[StatusRow, ...]:
         """The rows of a model, or of one version.

@@ -94,7 +94,9 @@ def check(model: SavedModel, task: Task, *, check_method: bool = False) -> None:
         )
 
 
-def run(model: SavedModel, tasks: Sequence[Task], examples: Sequence[bytes], timeout_ms: int = 0) -> list[Result]:
+def run(
+    model: SavedModel, tasks: Sequence[Task], examples: Sequence[bytes], timeout_ms: int = 0
+) -> list[Mapping[str, Array]]:
     """Ask signatures of one model about the same examples; `check` has let them pass.
 
     Args:
@@ -102,6 +104,9 @@ def run(model: SavedModel, tasks: Sequence[Task], examples: Sequence[bytes], tim
         tasks: each signature at most once.
         examples: serialized.
         timeout_ms: for each signature's run; 0: no limit.
+
+    Returns:
+        The outputs of each task's signature, by alias.
 
     Raises:
         Failed: in the words of TF Serving or TensorFlow.
@@ -114,14 +119,26 @@ def run(model: SavedModel, tasks: Sequence[Task], examples: Sequence[bytes], tim
             raise _wrong(f"Expects arg[{at}] to be {_name(dtype)} but string is provided")
     batch = np.empty(len(examples), dtype=object)
     batch[:] = list(examples)
-    results = []
-    for task, call in zip(tasks, calls, strict=True):
-        outputs = model.run(call, {INPUTS: batch})
-        if task.method == "classify":
-            results.append(Result(task, classifications=_classifications(outputs, len(examples))))
-        else:
-            results.append(Result(task, regressions=_regressions(outputs["outputs"], len(examples))))
-    return results
+    return [model.run(call, {INPUTS: batch}) for call in calls]
+
+
+def results(tasks: Sequence[Task], outputs: Sequence[Mapping[str, Array]], count: int) -> list[Result]:
+    """What `run` gave, as classes and values.
+
+    Args:
+        tasks: what was asked.
+        outputs: of each of them.
+        count: of the examples.
+
+    Raises:
+        Failed: INVALID_ARGUMENT: it is neither.
+    """
+    return [
+        Result(task, classifications=_classifications(given, count))
+        if task.method == "classify"
+        else Result(task, regressions=_regressions(given["outputs"], count))
+        for task, given in zip(tasks, outputs, strict=True)
+    ]
 
 
 def _classifications(outputs: Mapping[str, Array], count: int) -> list[Classification]:

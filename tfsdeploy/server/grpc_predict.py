@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import proto_tensor
 from tfsdeploy.server.core import Answer, Array, Core
 from tfsdeploy.server.grpc_service import version_of
-from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.metrics import Asked, Metrics
 from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.proto_tensor import part
 
@@ -42,11 +41,11 @@ class Predict:
             Failed: in the words of TF Serving or TensorFlow.
             WouldWait: it is not quick, and ``wait`` is not set.
         """
-        begun, code, version = time.perf_counter(), "OK", None
+        asked, code = Asked("Predict", "GRPC"), "OK"
         request = predict_pb2.PredictRequest.FromString(body)
+        asked.model = request.model_spec.name
         try:
-            answer = self._run(request, wait)
-            version = answer.version
+            answer = self._run(request, wait, asked)
         except WouldWait:
             code = ""
             raise
@@ -55,8 +54,7 @@ class Predict:
             raise
         finally:
             if code:  # what would wait comes again
-                took = time.perf_counter() - begun
-                self._metrics.count(request.model_spec.name, "Predict", "GRPC", code, took, version)
+                self._metrics.count(asked, code)
         # A map is one part for each entry (apis/predict.proto).
         parts = [
             part(1, part(1, alias.encode()) + part(2, proto_tensor.encoded(answer.outputs[alias], packed=self._packed)))
@@ -65,7 +63,7 @@ class Predict:
         parts.append(part(2, _spec(request.model_spec.name, answer.version, answer.signature)))
         return b"".join(parts)
 
-    def _run(self, request: Any, wait: bool) -> Answer:
+    def _run(self, request: Any, wait: bool, asked: Asked) -> Answer:
         def inputs_of(call: Call) -> Mapping[str, Array]:
             arrays = proto_tensor.inputs_of(request.inputs, call, wait=wait)
             if request.output_filter:
@@ -75,7 +73,7 @@ class Predict:
         version = version_of(self._core, request)
         spec = request.model_spec
         signature = spec.signature_name or "serving_default"
-        return self._core.predict(spec.name, version, signature, inputs_of, unknown_signature, wait=wait)
+        return self._core.predict(spec.name, version, signature, inputs_of, unknown_signature, wait=wait, asked=asked)
 
 
 def unknown_signature(name: str) -> Failed:

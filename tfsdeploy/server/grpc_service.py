@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.grpc_front import Method as Answering
 from tfsdeploy.server.loading import import_tensorflow, tensorflow_is_there
-from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.metrics import Asked, Metrics
 from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.rest import no_signature
 
@@ -92,13 +91,18 @@ class Service:
         from tfsdeploy.server import examples
 
         spec = request.model_spec
-        with self._counted(spec.name, method.capitalize()) as versions:
+        with self._counted(spec.name, method.capitalize()) as asked:
             version = version_of(self._core, request)
             task = examples.Task(method, spec.signature_name or "serving_default")
             found, (result,) = self._core.infer(
-                spec.name, version, [task], lambda: examples.serialized(request.input), no_signature, wait=wait
+                spec.name,
+                version,
+                [task],
+                lambda: examples.serialized(request.input),
+                no_signature,
+                wait=wait,
+                asked=asked,
             )
-            versions.append(found)
         _fill_spec(response.model_spec, spec.name, found, task)
         _fill_result(response.result, result)
         return bytes(response.SerializeToString())
@@ -111,14 +115,13 @@ class Service:
         request = messages.MultiInferenceRequest.FromString(body)
         first = request.tasks[0] if request.tasks else messages.InferenceTask(model_spec={})
         name = first.model_spec.name
-        with self._counted(name, "MultiInference") as versions:
+        with self._counted(name, "MultiInference") as asked:
             # The version of the first counts for all.
             version = version_of(self._core, first)
             tasks = tasks_of(request.tasks)
             found, results = self._core.infer(
-                name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph, wait=wait
+                name, version, tasks, lambda: examples.serialized(request.input), _not_in_graph, wait=wait, asked=asked
             )
-            versions.append(found)
         response = messages.MultiInferenceResponse()
         for result in results:
             one = response.results.add()
@@ -128,12 +131,11 @@ class Service:
         return bytes(response.SerializeToString())
 
     @contextmanager
-    def _counted(self, model_name: str, method: str) -> Iterator[list[int]]:
+    def _counted(self, model_name: str, method: str) -> Iterator[Asked]:
         """Count a request, and how it ended; who answers it adds the version that did."""
-        begun, code = time.perf_counter(), "OK"
-        versions: list[int] = []
+        asked, code = Asked(method, "GRPC", model_name), "OK"
         try:
-            yield versions
+            yield asked
         except WouldWait:
             code = ""
             raise
@@ -142,8 +144,7 @@ class Service:
             raise
         finally:
             if code:  # what would wait comes again
-                took = time.perf_counter() - begun
-                self._metrics.count(model_name, method, "GRPC", code, took, next(iter(versions), None))
+                self._metrics.count(asked, code)
 
     def _metadata(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import get_model_metadata_pb2 as messages

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
@@ -146,7 +147,7 @@ class Server:
         self._flags = flags
         self._metrics = Metrics(flags.monitoring_config_file, by_version=flags.metrics_by_version)
         self._batching = batching.read(flags.batching_parameters_file)
-        self._batch_threads = Threads(self._batching.num_batch_threads, self._batching.thread_pool_name)
+        self._batch_threads = Threads(self._batching.num_batch_threads, self._batching.thread_pool_name, self._metrics)
         self._manager: Manager[SavedModel] = Manager(
             self._load,
             # The original starts with four threads a core, whatever it goes on with (load_servables_fast.cc).
@@ -235,7 +236,7 @@ class Server:
         if flags.check_complete:
             completeness.check(path)
         tags = flags.saved_model_tags.split(",") if flags.saved_model_tags else TAGS
-        model = SavedModel(path, tags=tags, config=session_config.of(flags))
+        model = SavedModel(path, tags=tags, config=session_config.of(flags), metrics=self._metrics)
         model.prepare(flags.rest_api_timeout_in_ms)
         try:
             if flags.enable_model_warmup:
@@ -260,8 +261,10 @@ class Server:
     def _warm_up(self, model: SavedModel, path: str) -> None:
         from tfsdeploy.server.warmup import warm_up
 
+        begun = time.perf_counter()
         count = warm_up(model, path, self._flags.num_request_iterations_for_warmup)
         if count:
+            self._metrics.warmed_up(path, time.perf_counter() - begun)
             say(f"{path}: answered {count} warm-up requests")
 
 

@@ -1,18 +1,18 @@
-"""The monitoring page, with the original's metric names (util/prometheus_exporter.cc)."""
+"""The monitoring page, with the original's metric names, labels and buckets (util/prometheus_exporter.cc)."""
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tfsdeploy.server.flags import say
-
-# Exponential buckets, microseconds: 10 x 1.8^i (servables/tensorflow/util.cc).
-BOUNDS: Final = tuple(10 * 1.8**power for power in range(33))
 
 MOST_SERIES: Final = 10_000
 """Clients may ask for any name: failures for names beyond so many are counted together."""
@@ -25,8 +25,29 @@ _ENABLE: Final = re.compile(r"\benable\s*:\s*(?:true|t|1)\b")
 _PATH: Final = re.compile(r"\bpath\s*:\s*[\"']([^\"']*)[\"']")
 
 
+@dataclass(slots=True)
+class Asked:
+    """One request, as it will be counted.
+
+    Attributes:
+        api: what is asked, as the page says it; empty for what is no inference.
+        entrypoint: ``REST`` or ``GRPC``.
+        model: its name; empty if the request names none.
+        version: that answered; None: none did.
+        runtime: seconds that the model itself took; None: it was not run, or failed.
+        begun: when, by `time.perf_counter`.
+    """
+
+    api: str
+    entrypoint: str
+    model: str = ""
+    version: int | None = None
+    runtime: float | None = None
+    begun: float = field(default_factory=time.perf_counter)
+
+
 class Metrics:
-    """Counts requests.
+    """Counts requests, loads and runs.
 
     Args:
         config_file: ``--monitoring_config_file``; empty: no page.
@@ -40,39 +61,149 @@ class Metrics:
         self.path = _path(config_file) if config_file else ""
         self._by_version = by_version
         self._lock = threading.Lock()
-        self._requests: Counter[tuple[str, str, str]] = Counter()
-        self._latency: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0] * (len(BOUNDS) + 1))
-        self._sums: Counter[tuple[str, str, str, str]] = Counter()
+        version = ("version",) if by_version else ()
+        self._requests = _Sums("serving:request_count", "model_name", "status", *version)
+        self._latency = _Histogram(
+            "serving:request_latency", _steps(10, 1.8, 33), "model_name", "API", "entrypoint", *version
+        )
+        self._runtime = _Histogram(
+            "serving:runtime_latency", _steps(10, 1.8, 33), "model_name", "API", "runtime", *version
+        )
+        self._warm_ups = _Histogram("serving:model_warmup_latency", _steps(10, 1.8, 33), "model_path", "status")
+        self._queued = _Histogram("serving:batching_session:queuing_latency", _steps(100, 1.2, 52), "thread_pool_name")
+        self._batches = _Sums("serving:batching_session:wrapped_run_count")
+        self._loads = _Sums("cc:saved_model:load_attempt_count", "model_path", "status")
+        self._load_time = _Sums("cc:saved_model:load_latency", "model_path")
+        self._stages = _Histogram("cc:saved_model:load_latency_by_stage", _steps(10, 1.8, 37), "model_path", "stage")
+        self._session_runs = _Sums("core:direct_session_runs")
+        self._runs = _Sums("core:graph_runs")
+        self._run_time = _Sums("core:graph_run_time_usecs")
+        self._run_times = _Histogram("core:graph_run_time_usecs_histogram", _steps(1000, 2, 20))
 
-    def count(self, model_name: str, api: str, entrypoint: str, code: str, seconds: float, version: int | None) -> None:
-        """One request: its outcome, and its latency if it was answered."""
-        more = f',version="{"" if version is None else version}"' if self._by_version else ""
+    def count(self, asked: Asked, code: str) -> None:
+        """One request has ended: its outcome, and its latency if it was answered."""
+        seconds = time.perf_counter() - asked.begun
+        version = ("" if asked.version is None else str(asked.version),) if self._by_version else ()
         with self._lock:
-            if code != "OK" and len(self._requests) >= MOST_SERIES and (model_name, code, more) not in self._requests:
-                model_name = OTHERS
-            self._requests[model_name, code, more] += 1
+            counted = (asked.model, code, *version)
+            if code != "OK" and len(self._requests.cells) >= MOST_SERIES and counted not in self._requests.cells:
+                counted = (OTHERS, code, *version)
+            self._requests.add(1, *counted)
+            if asked.runtime is not None:
+                # Both APIs write it as gRPC names its methods; TF1 is the original's word for any session.
+                api = asked.api[:1].upper() + asked.api[1:]
+                self._runtime.add(asked.runtime * 1e6, asked.model, api, "TF1", *version)
             if code == "OK":
-                micros = seconds * 1e6
-                self._latency[model_name, api, entrypoint, more][bisect_left(BOUNDS, micros)] += 1
-                self._sums[model_name, api, entrypoint, more] += round(micros)
+                self._latency.add(seconds * 1e6, asked.model, asked.api, asked.entrypoint, *version)
+
+    def loaded(self, path: str, seconds: float, stages: tuple[float, float] | None) -> None:
+        """A SavedModel was loaded, or failed to.
+
+        Args:
+            path: the version's folder.
+            seconds: that it took.
+            stages: of these, for its variables and for its initialization; None: it failed.
+        """
+        with self._lock:
+            self._loads.add(1, path, "success" if stages else "fail")
+            self._load_time.add(round(seconds * 1e6), path)
+            for stage, part in zip(("restore_graph", "init_graph"), stages or (), strict=False):
+                self._stages.add(part * 1e6, path, stage)
+
+    def warmed_up(self, path: str, seconds: float) -> None:
+        """A version's warm-up requests were all answered."""
+        with self._lock:
+            self._warm_ups.add(seconds * 1e6, path, "OK")
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Time a session's run of a graph."""
+        begun, seconds = time.perf_counter(), None
+        try:
+            yield
+            seconds = time.perf_counter() - begun
+        finally:
+            self.ran(seconds)
+
+    def ran(self, seconds: float | None) -> None:
+        """A session has run a graph; None: it failed."""
+        with self._lock:
+            self._session_runs.add(1)
+            if seconds is not None:
+                self._runs.add(1)
+                self._run_time.add(round(seconds * 1e6))
+                self._run_times.add(seconds * 1e6)
+
+    def batched(self, pool: str, queued: Sequence[float]) -> None:
+        """A batch is run.
+
+        Args:
+            pool: the name of its threads.
+            queued: seconds that each of its requests has waited for it.
+        """
+        with self._lock:
+            self._batches.add(1)
+            for seconds in queued:
+                self._queued.add(seconds * 1e6, pool)
 
     def page(self) -> str:
         """The page in Prometheus' text format."""
-        name = ":tensorflow:serving:request_count"
-        lines = [f"# TYPE {name} counter"]
         with self._lock:
-            for (model, status, more), count in sorted(self._requests.items()):
-                lines.append(f'{name}{{model_name="{_quoted(model)}",status="{status}"{more}}} {count}')
-            name = ":tensorflow:serving:request_latency"
-            lines.append(f"# TYPE {name} histogram")
-            for key, buckets in sorted(self._latency.items()):
-                labels = f'model_name="{_quoted(key[0])}",API="{key[1]}",entrypoint="{key[2]}"{key[3]}'
-                total = 0
-                for bound, count in zip((*(f"{b:.6g}" for b in BOUNDS), "+Inf"), buckets, strict=True):
-                    total += count
-                    lines.append(f'{name}_bucket{{{labels},le="{bound}"}} {total}')
-                lines += [f"{name}_sum{{{labels}}} {self._sums[key]}", f"{name}_count{{{labels}}} {total}"]
-        return "\n".join(lines) + "\n"
+            families = sorted(
+                (one for one in vars(self).values() if isinstance(one, _Sums | _Histogram)), key=lambda one: one.name
+            )
+            return "".join(f"{line}\n" for family in families for line in family.lines())
+
+
+class _Sums:
+    def __init__(self, name: str, *labels: str) -> None:
+        self.name = f":tensorflow:{name}"
+        self._labels = labels
+        self.cells: dict[tuple[str, ...], int] = {}
+
+    def add(self, amount: int, *values: str) -> None:
+        self.cells[values] = self.cells.get(values, 0) + amount
+
+    def lines(self) -> Iterator[str]:
+        yield f"# TYPE {self.name} counter"
+        for values, amount in sorted(self.cells.items()):
+            yield f"{self.name}{{{_shown(self._labels, values)}}} {amount}"
+
+
+class _Histogram:
+    def __init__(self, name: str, bounds: tuple[float, ...], *labels: str) -> None:
+        self.name = f":tensorflow:{name}"
+        self._bounds = bounds
+        self._labels = labels
+        # The last number is the sum.
+        self._cells: dict[tuple[str, ...], list[float]] = {}
+
+    def add(self, amount: float, *values: str) -> None:
+        cell = self._cells.get(values)
+        if cell is None:
+            cell = self._cells[values] = [0] * (len(self._bounds) + 2)
+        cell[bisect_left(self._bounds, amount)] += 1
+        cell[-1] += amount
+
+    def lines(self) -> Iterator[str]:
+        yield f"# TYPE {self.name} histogram"
+        bounds = (*(f"{bound:.6g}" for bound in self._bounds), "+Inf")
+        for values, (*buckets, amount) in sorted(self._cells.items()):
+            labels = _shown(self._labels, values)
+            total = 0
+            for bound, count in zip(bounds, map(int, buckets), strict=True):
+                total += count
+                yield f'{self.name}_bucket{{{labels}{"," if labels else ""}le="{bound}"}} {total}'
+            yield f"{self.name}_sum{{{labels}}} {round(amount)}"
+            yield f"{self.name}_count{{{labels}}} {total}"
+
+
+def _steps(first: float, factor: float, count: int) -> tuple[float, ...]:
+    return tuple(first * factor**power for power in range(count))
+
+
+def _shown(labels: tuple[str, ...], values: tuple[str, ...]) -> str:
+    return ",".join(f'{label}="{_quoted(value)}"' for label, value in zip(labels, values, strict=True))
 
 
 def _path(config_file: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from tfsdeploy.server import json_answer, json_document, json_tensor
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.loading import import_tensorflow, tensorflow_is_there
-from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.metrics import Asked, Metrics
 from tfsdeploy.server.pace import WouldWait
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 READYZ = "/readyz"
+ENTRYPOINT = "REST"
 INFLATED_BYTES = 100 * 2**20
 
 _AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
@@ -91,105 +91,95 @@ class Rest:
             return page(404, "Not Found")
         if method == "OPTIONS":
             asked_by_page = _ORIGIN.match(headers.get("origin", ""))
+            self._metrics.count(Asked("", ENTRYPOINT), "OK" if asked_by_page else "FAILED_PRECONDITION")
             return Reply(200 if asked_by_page else 400, "", "text/html; charset=ISO-8859-1", self._headers)
         code, text = self._answered(method, path, headers, body, wait)
         return Reply(code, text, headers=self._headers)
 
     def _answered(self, method: str, path: str, headers: Mapping[str, str], body: bytes, wait: bool) -> tuple[int, str]:
+        counted, code = Asked("", ENTRYPOINT), "OK"
         try:
             asked = rest.parse(method, path)
+            counted.model = asked.model
             if asked.action == "status":
                 return 200, rest.render_model_status(self._core.status(asked.model, asked.version))
             if asked.action == "metadata":
-                return 200, self._metadata(asked)
+                return 200, self._metadata(asked, counted)
+            counted.api = asked.action
             if "gzip" in headers.get("content-encoding", ""):
                 if not wait:
                     raise WouldWait  # some kilobytes may be megabytes
                 body = _inflated(body)
             if asked.action == "predict":
-                return 200, self._predict(asked, body, wait)
-            return 200, self._infer(asked.action, asked, body, wait)
-        except WouldWait:
-            raise
-        except Failed as failed:
-            return http_code(failed.code), rest.error_body(failed.message)
-        except Exception as error:  # an answer in any case; what it was is for this server's own log
-            say(f"{type(error).__name__} while answering {method} {path}: {error}")
-            return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
-
-    def _predict(self, asked: rest.Request, body: bytes, wait: bool) -> str:
-        begun = time.perf_counter()
-        code = "OK"
-        found: int | None = None
-        try:
-            document = json_document.parse(body)
-            signature = json_tensor.signature_name(document)
-
-            def inputs_of(call: Call) -> dict[str, json_answer.Array]:
-                if not call.inputs:
-                    named = document.get("signature_name") or "DEFAULT"
-                    raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {named}")
-                return json_tensor.inputs_of(document, {given.alias: given.dtype for given in call.inputs})
-
-            answer = self._core.predict(
-                asked.model,
-                self._version_of(asked),
-                signature,
-                inputs_of,
-                _unknown_signature,
-                self._timeout_ms,
-                wait=wait,
-            )
-            found = answer.version
-            return json_answer.render(answer.outputs, json_tensor.form_of(document))
-        except Failed as failed:
-            code = failed.code
-            raise
+                return 200, self._predict(asked, body, wait, counted)
+            return 200, self._infer(asked.action, asked, body, wait, counted)
         except WouldWait:
             code = ""
             raise
+        except Failed as failed:
+            code = failed.code
+            return http_code(failed.code), rest.error_body(failed.message)
+        except Exception as error:  # an answer in any case; what it was is for this server's own log
+            code = "INTERNAL"
+            say(f"{type(error).__name__} while answering {method} {path}: {error}")
+            return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
         finally:
-            self._count(asked.model, "predict", code, begun, found)
+            if code:  # what would wait comes again
+                self._metrics.count(counted, code)
 
-    def _infer(self, method: Method, asked: rest.Request, body: bytes, wait: bool) -> str:
+    def _predict(self, asked: rest.Request, body: bytes, wait: bool, counted: Asked) -> str:
+        document = json_document.parse(body)
+        signature = json_tensor.signature_name(document)
+
+        def inputs_of(call: Call) -> dict[str, json_answer.Array]:
+            if not call.inputs:
+                named = document.get("signature_name") or "DEFAULT"
+                raise Failed("INVALID_ARGUMENT", f"Failed to get input map for signature: {named}")
+            return json_tensor.inputs_of(document, {given.alias: given.dtype for given in call.inputs})
+
+        answer = self._core.predict(
+            asked.model,
+            self._version_of(asked),
+            signature,
+            inputs_of,
+            _unknown_signature,
+            self._timeout_ms,
+            wait=wait,
+            asked=counted,
+        )
+        return json_answer.render(answer.outputs, json_tensor.form_of(document))
+
+    def _infer(self, method: Method, asked: rest.Request, body: bytes, wait: bool, counted: Asked) -> str:
         if not wait and not tensorflow_is_there():
             raise WouldWait
         import_tensorflow()
         from tfsdeploy.server import json_examples
         from tfsdeploy.server.examples import Task
 
-        begun = time.perf_counter()
-        code = "OK"
-        found: int | None = None
-        try:
-            document = json_document.parse(body)
-            tasks = [Task(method, json_tensor.signature_name(document))]
-            examples = json_examples.examples_of(document)
-            found, (result,) = self._core.infer(
-                asked.model, self._version_of(asked), tasks, lambda: examples, no_signature, self._timeout_ms, wait=wait
-            )
-            return json_examples.render(result)
-        except Failed as failed:
-            code = failed.code
-            raise
-        except WouldWait:
-            code = ""
-            raise
-        finally:
-            self._count(asked.model, method, code, begun, found)
-
-    def _count(self, model_name: str, method: str, code: str, begun: float, version: int | None) -> None:
-        if code:  # what would wait comes again
-            self._metrics.count(model_name, method, "REST", code, time.perf_counter() - begun, version)
+        document = json_document.parse(body)
+        tasks = [Task(method, json_tensor.signature_name(document))]
+        examples = json_examples.examples_of(document)
+        _, (result,) = self._core.infer(
+            asked.model,
+            self._version_of(asked),
+            tasks,
+            lambda: examples,
+            no_signature,
+            self._timeout_ms,
+            wait=wait,
+            asked=counted,
+        )
+        return json_examples.render(result)
 
     def _version_of(self, asked: rest.Request) -> int | None:
         """The version that is meant; the original asks for it when it has read the body."""
         return self._core.version_of(asked.model, asked.version, asked.label)
 
-    def _metadata(self, asked: rest.Request) -> str:
+    def _metadata(self, asked: rest.Request, counted: Asked) -> str:
         from google.protobuf.json_format import MessageToDict
 
         found, signatures = self._core.signatures(asked.model, self._version_of(asked))
+        counted.version = found
         definitions = {
             name: MessageToDict(s, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             for name, s in sorted(signatures.items())

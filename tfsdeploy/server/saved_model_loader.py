@@ -7,6 +7,7 @@ files otherwise (cc/saved_model/loader.cc, reader.cc; servables/tensorflow/saved
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from tfsdeploy.protocol.status import Failed, code_of
 from tfsdeploy.server.flags import say
+from tfsdeploy.server.metrics import Metrics
 
 INIT_OP = "__saved_model_init_op"
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
@@ -34,13 +36,14 @@ _NO_GRAPH = (
 )
 
 
-def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
+def load(path: str, tags: Sequence[str], config: Any, metrics: Metrics) -> tuple[Any, Any]:
     """Read, restore and initialize a model.
 
     Args:
         path: the version's folder.
         tags: those of the graph, all of them.
         config: the session's ConfigProto.
+        metrics: told how long it took.
 
     Returns:
         The session and the MetaGraphDef.
@@ -48,21 +51,33 @@ def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
     Raises:
         Failed: in TensorFlow's words.
     """
-    meta = _meta_graph(path, tags)
-    graph = tf.Graph()
-    session = tf.compat.v1.Session(graph=graph, config=config)
+    begun = time.perf_counter()
+    stages: tuple[float, float] | None = None
     try:
-        _import(graph, meta)
-        assets = _assets(path, meta)
-        _restore(session, path, meta.saver_def, assets)
-        _initialize(session, meta, assets)
-    except tf.errors.OpError as error:
-        session.close()
-        raise Failed(code_of(error.error_code), error.message) from error
-    except Failed:
-        session.close()
-        raise
+        meta = _meta_graph(path, tags)
+        session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        try:
+            stages = _filled(session, path, meta, metrics)
+        except tf.errors.OpError as error:
+            session.close()
+            raise Failed(code_of(error.error_code), error.message) from error
+        except Failed:
+            session.close()
+            raise
+    finally:
+        metrics.loaded(path, time.perf_counter() - begun, stages)
     return session, meta
+
+
+def _filled(session: Any, path: str, meta: Any, metrics: Metrics) -> tuple[float, float]:
+    """Make the session what the model is; the seconds that its variables took, and its initialization."""
+    _import(session.graph, meta)
+    assets = _assets(path, meta)
+    begun = time.perf_counter()
+    _restore(session, path, meta.saver_def, assets, metrics)
+    restored = time.perf_counter()
+    _initialize(session, meta, assets, metrics)
+    return restored - begun, time.perf_counter() - restored
 
 
 def _meta_graph(path: str, tags: Sequence[str]) -> Any:
@@ -122,7 +137,7 @@ def _assets(path: str, meta: Any) -> Mapping[str, str]:
     return {file.tensor_info.name: str(Path(path, "assets", file.filename)) for file in files}
 
 
-def _restore(session: Any, path: str, saver: Any, assets: Mapping[str, str]) -> None:
+def _restore(session: Any, path: str, saver: Any, assets: Mapping[str, str], metrics: Metrics) -> None:
     variables = str(Path(path, "variables", "variables"))
     if not saver.restore_op_name:
         return
@@ -132,10 +147,10 @@ def _restore(session: Any, path: str, saver: Any, assets: Mapping[str, str]) -> 
             f"File does not exist: {variables}.index"
         )
         return
-    _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables, **assets})
+    _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables, **assets}, metrics)
 
 
-def _initialize(session: Any, meta: Any, assets: Mapping[str, str]) -> None:
+def _initialize(session: Any, meta: Any, assets: Mapping[str, str], metrics: Metrics) -> None:
     if INIT_OP in meta.signature_def:
         operation = meta.signature_def[INIT_OP].outputs[INIT_OP].name
     else:
@@ -146,10 +161,11 @@ def _initialize(session: Any, meta: Any, assets: Mapping[str, str]) -> None:
             raise Failed("FAILED_PRECONDITION", "Expected exactly one main op in SavedModel")
         operation = found[0][0]
     if operation:
-        _run(session, operation, assets)
+        _run(session, operation, assets, metrics)
 
 
-def _run(session: Any, operation: str, feeds: Mapping[str, str]) -> None:
+def _run(session: Any, operation: str, feeds: Mapping[str, str], metrics: Metrics) -> None:
     # Not `run`: that one rewrites what the runtime says.
     options = config_pb2.CallableOptions(feed=list(feeds), target=[operation.partition(":")[0]])
-    session._make_callable_from_options(options)(*feeds.values())
+    with metrics.run():
+        session._make_callable_from_options(options)(*feeds.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from tfsdeploy.protocol.status import Failed, code_of
 from tfsdeploy.server import saved_model_loader
 from tfsdeploy.server.batch_threads import Line, Threads
 from tfsdeploy.server.batching import Parameters
+from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.pace import Pace, bounded, thread_seconds
 
 TAGS = ("serve",)
@@ -69,13 +71,17 @@ class SavedModel:
         path: the version's folder.
         tags: those of the graph to load, all of them.
         config: a ConfigProto for its session; None: TensorFlow's own choices.
+        metrics: told of its load and its runs.
 
     Raises:
         Failed: it cannot be loaded, in TensorFlow's words.
     """
 
-    def __init__(self, path: str, *, tags: Sequence[str] = TAGS, config: Any = None) -> None:
-        self._session, meta = saved_model_loader.load(path, tags, config)
+    def __init__(
+        self, path: str, *, tags: Sequence[str] = TAGS, config: Any = None, metrics: Metrics | None = None
+    ) -> None:
+        self._metrics = metrics or Metrics()
+        self._session, meta = saved_model_loader.load(path, tags, config, self._metrics)
         self.signatures: Mapping[str, Any] = dict(meta.signature_def)
         self._bounded = bounded(meta.graph_def)
         self._calls: dict[tuple[str, int], Call] = {}
@@ -134,13 +140,17 @@ class SavedModel:
         return dict(zip(call.outputs, line.ask(call, arrays), strict=True))
 
     def _run(self, call: Call, arrays: Sequence[Array]) -> list[Array]:
-        begun = thread_seconds()
+        begun, began = thread_seconds(), time.perf_counter()
+        took: float | None = None
         try:
             found = call.run(*arrays)
+            took = time.perf_counter() - began
         except tf.errors.OpError as error:
             raise Failed(code_of(error.error_code), error.message) from error
         except (TypeError, ValueError) as error:
             raise Failed("INVALID_ARGUMENT", str(error)) from error
+        finally:
+            self._metrics.ran(took)
         if call.pace is not None:
             call.pace.took(thread_seconds() - begun)
         return [

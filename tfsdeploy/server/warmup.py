@@ -101,7 +101,8 @@ def _infer(model: SavedModel, tasks: list[Task], request: Any) -> None:
         if task.signature not in model.signatures:
             raise no_signature(task.signature)
         examples.check(model, task)
-    examples.run(model, tasks, examples.serialized(request.input))
+    given = examples.serialized(request.input)
+    examples.results(tasks, examples.run(model, tasks, given), len(given))
 
 
 _ANSWERS: Mapping[str, Callable[[SavedModel, Any], None]] = {
