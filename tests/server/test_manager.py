@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.flags import parse
+from tfsdeploy.server.main import load_threads
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.policy import Snapshot, State, next_action, postponed
 
@@ -345,6 +347,54 @@ def test_with_one_thread_the_next_model_waits() -> None:
     unit.becomes("other", _1="AVAILABLE")
     unit.memory.open("/m/1")
     unit.manager.close()
+
+
+def test_loads_and_unloads_have_threads_of_their_own(unit: Unit) -> None:
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.manager.use_threads(1, 1)
+    with unit.manager.handle("m", 1):
+        unit.aspire()
+        unit.becomes(_1="UNLOADING")
+        unit.memory.shut("/slow/1")
+        unit.aspire(1, model="slow")
+        unit.memory.reached("/slow/1")
+        unit.aspire(1, model="other")
+        assert unit.rows("other") == {1: "START"}
+    unit.becomes(_1="END")
+    assert unit.rows("other") == {1: "START"}
+    unit.memory.open("/slow/1")
+    unit.becomes("other", _1="AVAILABLE")
+
+
+def test_with_threads_shared_an_unload_holds_up_a_load() -> None:
+    unit = Unit(threads=1)
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    with unit.manager.handle("m", 1):
+        unit.aspire()
+        unit.becomes(_1="UNLOADING")
+        unit.aspire(1, model="other")
+        assert unit.rows("other") == {1: "START"}
+    unit.becomes("other", _1="AVAILABLE")
+    unit.manager.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "threads"),
+    [
+        ([], (4, 4)),
+        (["--num_load_threads=1"], (1, 4)),
+        (["--num_load_threads=8", "--num_unload_threads=2"], (8, 2)),
+        (["--num_load_threads=-1"], (4, 4)),
+        (["--like_tfs"], (1, None)),
+        (["--like_tfs", "--num_load_threads=2"], (2, 1)),
+        (["--like_tfs", "--num_unload_threads=2"], (1, 2)),
+    ],
+    ids=str,
+)
+def test_threads_by_flags(words: list[str], threads: tuple[int, int | None]) -> None:
+    assert load_threads(parse(words)[0]) == threads
 
 
 def test_what_a_load_throws_is_a_failed_version_not_a_dead_model(

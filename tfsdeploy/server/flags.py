@@ -69,7 +69,7 @@ class Flags:
             ``--like-tfs`` so often.
         file_system_poll_wait_seconds: 1: the folders are looked at every moment; above so often; 0: only with each
             configuration; below 0: never.
-        num_load_threads: loads at once, of different models; 0: one thread for all loads and unloads (``--like-tfs``).
+        num_load_threads: loads at once, of different models; 0: four; by ``--like-tfs`` the manager's own thread.
         num_unload_threads: unloads at once; the same.
         max_num_load_retries: after the first failure.
         load_retry_interval_micros: between two attempts.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FAILED = 255  # exit(-1)
 
-OWN_LOAD_THREADS = 4
+OWN_THREADS = 4
 
 PROGRAM = "tfsdeploy-model-server"
 
@@ -128,6 +128,18 @@ def _check(flags: Flags) -> None:
         raise Failed("INVALID_ARGUMENT", "rest_api_num_threads, grpc_max_threads and drain_seconds cannot be negative")
 
 
+def load_threads(flags: Flags) -> tuple[int, int | None]:
+    """How many versions may load at once, and how many unload; None: both share the first.
+
+    Like the original, 0 is the manager's own thread, which does one thing at a time (basic_manager.cc); by default it
+    is threads enough that a slow model holds nobody up.
+    """
+    loads, unloads = max(0, flags.num_load_threads), max(0, flags.num_unload_threads)
+    if not flags.like_tfs:
+        return loads or OWN_THREADS, unloads or OWN_THREADS
+    return max(1, loads), unloads or (1 if loads else None)
+
+
 class Server:
     """One server; does nothing until it runs.
 
@@ -148,10 +160,12 @@ class Server:
         self._metrics = Metrics(flags.monitoring_config_file, by_version=flags.metrics_by_version)
         self._batching = batching.read(flags.batching_parameters_file)
         self._batch_threads = Threads(self._batching.num_batch_threads, self._batching.thread_pool_name, self._metrics)
+        loads, unloads = load_threads(flags)
         self._manager: Manager[SavedModel] = Manager(
             self._load,
             # The original starts with four threads a core, whatever it goes on with (load_servables_fast.cc).
-            threads=4 * (os.cpu_count() or 1) if flags.like_tfs else OWN_LOAD_THREADS,
+            threads=4 * (os.cpu_count() or 1) if flags.like_tfs else loads,
+            unload_threads=None if flags.like_tfs else unloads,
             retries=flags.max_num_load_retries,
             retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
             like_tfs=flags.like_tfs,
@@ -182,7 +196,7 @@ class Server:
                 # The original is gone at once, however many retries of other versions it had before it.
                 self._manager.close()
                 raise
-            self._manager.use_threads(max(1, self._flags.num_load_threads))
+            self._manager.use_threads(*load_threads(self._flags))
         import uvloop
 
         # Requests wait for the interpreter while a version loads: not 5 ms, as Python lets them.

@@ -13,7 +13,9 @@ from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import text_file
 from tfsdeploy.server.flags import say
-from tfsdeploy.server.policy import Action, Snapshot, State, next_action, postponed
+from tfsdeploy.server.policy import Action, Snapshot, State, Work, next_action, postponed
+
+MOST_THREADS = 1024  # they begin when they are needed
 
 
 class Closable(Protocol):
@@ -64,7 +66,8 @@ class Manager(Generic[Servable]):
 
     Args:
         load: makes a servable of a version's path; raises `Failed`, or OSError for a path that is no folder.
-        threads: how many loads and unloads run at once; of one model always one at a time.
+        threads: how many loads run at once; of one model always one at a time.
+        unload_threads: how many unloads; None: they share the threads of the loads.
         retries: attempts after the first.
         retry_seconds: between two attempts; the thread sleeps meanwhile, as the original's does.
         like_tfs: a version that is wanted again while it leaves waits as in the original.
@@ -75,21 +78,22 @@ class Manager(Generic[Servable]):
         load: Callable[[str], Servable],
         *,
         threads: int,
+        unload_threads: int | None = None,
         retries: int = 0,
         retry_seconds: float = 0.0,
         like_tfs: bool = False,
     ) -> None:
         self._open = load
-        self._threads = threads
+        self._threads = (threads, unload_threads)
         self._retries = retries
         self._retry_seconds = retry_seconds
         self._like_tfs = like_tfs
         self._changed = threading.Condition()
         self._versions: dict[str, dict[int, _Version[Servable]]] = {}
         self._pending: dict[str, Mapping[int, str]] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, Work] = {}
         self._closing = threading.Event()
-        self._pool = ThreadPoolExecutor(32, thread_name_prefix="manager")
+        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="manager")
 
     def aspire(self, models: Mapping[str, Mapping[int, str]]) -> None:
         """State the whole list of versions (number -> path) that each named model should have.
@@ -100,10 +104,10 @@ class Manager(Generic[Servable]):
             self._pending.update(models)
             self._advance()
 
-    def use_threads(self, threads: int) -> None:
+    def use_threads(self, threads: int, unload_threads: int | None = None) -> None:
         """Change how many loads and unloads run at once; the original starts with more than it goes on with."""
         with self._changed:
-            self._threads = threads
+            self._threads = (threads, unload_threads)
             self._advance()
 
     def retry_failed(self, seconds: float) -> None:
@@ -204,13 +208,20 @@ class Manager(Generic[Servable]):
             self._take_pending(model_name)
         actions = [
             (model_name, action)
-            for model_name in sorted(self._versions.keys() - self._busy)
+            for model_name in sorted(self._versions.keys() - self._busy.keys())
             if (action := next_action(self._snapshots(model_name))) is not None
         ]
         for model_name, action in sorted(actions, key=lambda named: named[1].what != "unload"):
-            if not self._closing.is_set() and len(self._busy) < self._threads:
+            if not self._closing.is_set() and self._has_thread(action.what):
                 self._begin(self._versions[model_name][action.version], action)
         self._changed.notify_all()
+
+    def _has_thread(self, what: Work) -> bool:
+        loads, unloads = self._threads
+        if unloads is None:
+            return len(self._busy) < loads
+        busy = sum(other == what for other in self._busy.values())
+        return busy < (loads if what == "load" else unloads)
 
     def _snapshots(self, model_name: str) -> list[Snapshot]:
         return [Snapshot(v.version, v.state, v.aspired) for v in self._versions.get(model_name, {}).values()]
@@ -230,7 +241,7 @@ class Manager(Generic[Servable]):
                 versions[number] = _Version(model_name, number, path)
 
     def _begin(self, version: _Version[Servable], action: Action) -> None:
-        self._busy.add(version.model)
+        self._busy[version.model] = action.what
         if action.what == "load":
             version.state = State.LOADING
             self._pool.submit(self._guarded, self._load, version)
@@ -245,7 +256,7 @@ class Manager(Generic[Servable]):
             say(f"{version.model}/{version.version}: {type(error).__name__}: {error}")
             version.state, version.error = State.END, Failed("INTERNAL", f"{type(error).__name__}: {error}")
         with self._changed:
-            self._busy.discard(version.model)
+            self._busy.pop(version.model, None)
             self._advance()
 
     def _load(self, version: _Version[Servable]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+Work = Literal["load", "unload"]
+
 
 class State(StrEnum):
     """The states of a version, in the order in which they happen (apis/get_model_status.proto)."""
@@ -31,7 +33,7 @@ class Snapshot:
 class Action:
     """Load or unload one version."""
 
-    what: Literal["load", "unload"]
+    what: Work
     version: int
 
 
