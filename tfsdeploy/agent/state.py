@@ -31,6 +31,7 @@ CHUNK = 1 << 16
 CONNECT_SECONDS = 3.0
 
 GIVEN_FILES = ("settings.json", "pins.json")
+HELD = "the shape of the fleet is being changed by"
 READ = ("release.json", *GIVEN_FILES)
 
 
@@ -137,7 +138,7 @@ def hold(folder: Path, who: str, until: BinaryIO) -> None:
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().strip() or "another command"
-            raise Busy(f"the shape of the fleet is being changed by {holder}") from None
+            raise Busy(f"{HELD} {holder}") from None
         lock.truncate(0)
         lock.write(f"{who}\n")
         lock.flush()

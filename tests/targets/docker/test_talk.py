@@ -57,6 +57,7 @@ def test_an_answer_in_any_pieces(said: bytes) -> None:
         (frame(OK)[:3], "it was stopped"),
         (frame(OK)[:-4], "it was stopped"),
         (frame("Error: no such command", 2), "Error: no such command"),
+        (frame("OCI runtime exec failed: no space left on device: unknown\r\n"), "OCI runtime exec failed"),
     ],
 )
 def test_an_answer_that_breaks_off(said: bytes, words: str) -> None:

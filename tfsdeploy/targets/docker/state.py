@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tfsdeploy.agent.state import identity
+from tfsdeploy.agent.state import HELD, identity
 from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.release.conflict import Conflict
@@ -139,8 +139,10 @@ class StateVolume:
             except OSError as error:
                 raise TfsdeployError(f"the fleet's state cannot be reached: {error}", where=self._where("")) from error
             if line != b"held":
-                said = frames.errors.decode(errors="replace")
-                raise Busy(_first(said), hint="run this again when it is done")
+                said = _first(frames.errors.decode(errors="replace") or line.decode(errors="replace"))
+                if HELD in said:
+                    raise Busy(said, hint="run this again when it is done")
+                raise TfsdeployError(f"the fleet's state cannot be locked: {said}", where=self._where(""))
             yield
 
     def _older(self) -> Iterator[Entry]:

@@ -55,7 +55,11 @@ class Talk:
                 raise Ended(str(error)) from error
             if not line:
                 raise Ended(self._frames.errors.decode(errors="replace").strip() or "it was stopped")
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            # The engine's own words, where it could not start the command.
+            raise Ended(line.decode(errors="replace").strip()) from None
         if "error" in answer:
             raise Denied(answer["error"], answer["exit"])
         return answer["result"]
