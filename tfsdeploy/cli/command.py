@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import click
 from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.answer import Answer
 from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.impatience import impatient
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import is_namespace
 
@@ -99,7 +100,8 @@ def fleet_options(
             )
             if output:
                 del given["output"]
-            with _ended_after(call.timeout if timeout is None else 0.0):
+            seconds = call.timeout if timeout is None else 0.0
+            with impatient(answer, partial(_given_up, seconds)), _ended_after(seconds):
                 return function(call, **given)
 
         options = [
@@ -143,7 +145,7 @@ def _ended_after(seconds: float) -> Iterator[None]:
         return
 
     def give_up(number: int, frame: object) -> None:
-        raise TfsdeployError(f"not done after {seconds:g} s, so it was given up", hint="--timeout gives it longer")
+        raise _given_up(seconds)
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -152,6 +154,10 @@ def _ended_after(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _given_up(seconds: float) -> TfsdeployError:
+    return TfsdeployError(f"not done after {seconds:g} s, so it was given up", hint="--timeout gives it longer")
 
 
 def remember_output(ctx: click.Context, parameter: click.Parameter, value: str) -> str:

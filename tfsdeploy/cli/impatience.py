@@ -1,0 +1,79 @@
+"""Ctrl-C and ``--timeout`` end a command also while it waits for what cannot be interrupted.
+
+Python's own handlers run in the main thread, between two of its steps: not while that thread is inside a library that
+waits for an object store, which can take minutes. The number of a signal is written to a socket at once (`signal`,
+set_wakeup_fd), where a thread hears it. Every command leaves what the next one can go on from, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tfsdeploy.cli.answer import Answer
+from tfsdeploy.errors import Interrupted, TfsdeployError
+
+GRACE_SECONDS = 10.0
+"""How long a command may take to end in good order."""
+
+TWICE_SECONDS = 1.0
+"""A second Ctrl-C after so long ends it at once; before, it was the same finger."""
+
+
+@contextmanager
+def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterator[None]:
+    """End the process if the block does not end in time after a signal.
+
+    Args:
+        answer: tells the error.
+        given_up: what is told when SIGALRM has said that time is up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=_watch, args=(heard, answer, given_up), name="impatience", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        told.close()
+        thread.join()
+        heard.close()
+
+
+def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], TfsdeployError]) -> None:
+    first, since = 0, 0.0
+    while True:
+        heard.settimeout(max(0.01, since + GRACE_SECONDS - time.monotonic()) if first else None)
+        try:
+            numbers = heard.recv(64)
+        except TimeoutError:
+            break
+        if not numbers:
+            return
+        wanted = [number for number in numbers if number in (signal.SIGINT, signal.SIGALRM)]
+        if first and signal.SIGINT in wanted and time.monotonic() - since > TWICE_SECONDS:
+            break
+        if wanted and not first:
+            first, since = wanted[0], time.monotonic()
+    error = given_up() if first == signal.SIGALRM else _interrupted()
+    code = answer.fail(error)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _interrupted() -> TfsdeployError:
+    return Interrupted(
+        "interrupted while it waited for what does not answer",
+        hint="nothing was undone; the same command continues, `tfsdeploy status` shows how it stands",
+    )
