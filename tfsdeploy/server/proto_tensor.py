@@ -70,7 +70,7 @@ def inputs_of(tensors: Mapping[str, Any], call: Call, *, wait: bool = True) -> d
         Failed: INVALID_ARGUMENT.
         WouldWait: one is, and ``wait`` is not set.
     """
-    if len(tensors) != len(call.inputs):
+    if len(tensors) != len(call.inputs) and (len(tensors) > len(call.inputs) or not call.defaults):
         wanted, sent = {given.alias for given in call.inputs}, set(tensors)
         raise _wrong(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != "
@@ -79,9 +79,13 @@ def inputs_of(tensors: Mapping[str, Any], call: Call, *, wait: bool = True) -> d
     arrays = {}
     for given in call.inputs:
         if given.alias not in tensors:
+            if given.alias in call.defaults:
+                arrays[given.alias] = call.defaults[given.alias]
+                continue
             raise _wrong(
                 f"Signature input alias: {given.alias}(feed name: {given.tensor}) not found in request and no default "
                 f"value provided. Inputs expected to be in the request {_set(tensors)}, or default input alias set: "
+                f"{','.join(sorted(call.defaults))}"
             )
         arrays[given.alias] = _array(given.alias, tensors[given.alias], wait)
     for at, given in enumerate(call.inputs):

@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Call:
         dtypes: of the outputs.
         run: arrays in; arrays out, but Python and numpy scalars for tensors without dimensions.
         pace: of its runs; None if they are no matter for the event loop.
+        defaults: of inputs that gRPC requests may leave out, by alias.
     """
 
     signature: str
@@ -56,6 +57,7 @@ class Call:
     dtypes: tuple[np.dtype[Any], ...]
     run: Callable[..., list[Any]]
     pace: Pace | None = None
+    defaults: Mapping[str, Array] = field(default_factory=dict)
 
 
 # A graph's Python side is full of cycles, so `close` collects; what TensorFlow itself is made of (a million objects) is
@@ -189,7 +191,8 @@ class SavedModel:
             # Told to who asks, after what else is wrong with the request.
             run = _failing(Failed(code_of(error.error_code), error.message))
         dtypes = tuple(_numpy(signature.outputs[alias].dtype) for alias in outputs)
-        return Call(name, timeout_ms, inputs, tuple(outputs), dtypes, run, Pace() if self._bounded else None)
+        defaults = {alias: np.asarray(tf.make_ndarray(value)) for alias, value in signature.defaults.items()}
+        return Call(name, timeout_ms, inputs, tuple(outputs), dtypes, run, Pace() if self._bounded else None, defaults)
 
 
 def _failing(failed: Failed) -> Callable[..., list[Any]]:

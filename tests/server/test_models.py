@@ -1,0 +1,125 @@
+"""Models of every kind load and answer: what TensorFlow 1 and 2, Keras and training clusters leave behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from tests import models
+from tests.server.arrays import LIMIT_SECONDS
+from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server import completeness
+from tfsdeploy.server.core import Core
+from tfsdeploy.server.grpc_predict import Predict
+from tfsdeploy.server.manager import Manager
+from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.rest import Rest
+from tfsdeploy.server.servable import SavedModel
+
+
+def write_mirrored(path: Path) -> None:
+    """Its devices must be told before TensorFlow begins: that takes a process of its own."""
+    code = f"from pathlib import Path; from tests import models; models.write_mirrored(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+KINDS: dict[str, tuple[Callable[[Path], None], list[Any], list[Any]]] = {
+    "vocabulary": (models.write_vocabulary, ["two", "none"], [12, 9]),
+    "words": (models.write_words, ["two", "none"], [2, 3]),
+    "cluster": (models.write_for_parameter_servers, [1.0, 2.5], [3.0, 6.0]),
+    "keras": (models.write_keras, [[1.0, 2.0], [0.5, -1.0]], [[5.0], [-1.5]]),
+    "mirrored": (write_mirrored, [1.0, 2.0], [4.0, 8.0]),
+}
+OTHERS = {"ragged": models.write_ragged, "default": models.write_with_default}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kinds")
+    for name, write in {**{name: write for name, (write, _, _) in KINDS.items()}, **OTHERS}.items():
+        write(folder / name / "1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def core(folder: Path) -> Iterator[Core]:
+    names = [*KINDS, *OTHERS]
+    manager: Manager[SavedModel] = Manager(SavedModel, threads=1)
+    manager.aspire({name: {1: str(folder / name / "1")} for name in names})
+
+    def settled() -> bool:
+        return all(row.state in ("AVAILABLE", "END") for name in names for row in manager.status(name))
+
+    assert manager.wait(settled, LIMIT_SECONDS)
+    assert {name: manager.status(name)[0].message for name in names} == dict.fromkeys(names, "")
+    yield Core(manager)
+    manager.close()
+
+
+def asked(core: Core, model: str, document: dict[str, Any]) -> tuple[int, Any]:
+    reply = Rest(core, Metrics()).handle("POST", f"/v1/models/{model}:predict", {}, json.dumps(document).encode())
+    return reply.code, json.loads(reply.body)
+
+
+def called(core: Core, model: str, **inputs: Any) -> dict[str, Any]:
+    request = predict_pb2.PredictRequest(model_spec={"name": model})
+    for alias, value in inputs.items():
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+    answer = predict_pb2.PredictResponse.FromString(
+        Predict(core, Metrics(), packed=False).answer(request.SerializeToString(), wait=True)
+    )
+    return {alias: tf.make_ndarray(value).tolist() for alias, value in answer.outputs.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loads_and_answers(folder: Path, core: Core, kind: str) -> None:
+    _, given, expected = KINDS[kind]
+    completeness.check(str(folder / kind / "1"))
+    assert asked(core, kind, {"instances": given}) == (200, {"predictions": expected})
+    (alias,) = core.signatures(kind, None)[1]["serving_default"].inputs
+    floats = np.array(given, object if isinstance(given[0], str) else np.float32)
+    (answer,) = called(core, kind, **{alias: floats}).values()
+    assert answer == expected
+
+
+def test_a_ragged_output_is_its_parts(core: Core) -> None:
+    answer = {"letters": ["h", "i", "y", "o", "u"], "row_splits": [0, 2, 2, 5]}
+    assert asked(core, "ragged", {"inputs": ["hi", "", "you"]}) == (200, {"outputs": answer})
+    code, refused = asked(core, "ragged", {"instances": ["hi", "", "you"]})
+    assert (code, "inconsistent batch size" in refused["error"]) == (400, True)
+    assert called(core, "ragged", x=["hi", "you"]) == {
+        "letters": [b"h", b"i", b"y", b"o", b"u"], "row_splits": [0, 2, 5],
+    }  # fmt: skip
+
+
+def test_a_signature_that_names_no_tensor_is_refused_when_it_is_asked(core: Core) -> None:
+    code, refused = asked(core, "ragged", {"signature_name": "whole", "inputs": ["hi"]})
+    assert (code, list(refused)) == (400, ["error"])
+
+
+def test_an_input_with_a_default_may_be_left_out_over_grpc(core: Core) -> None:
+    x = np.array([1.0, 2.0], np.float32)
+    assert called(core, "default", x=x) == {"y": [3.0, 6.0]}
+    assert called(core, "default", x=x, factor=np.float32(5)) == {"y": [5.0, 10.0]}
+    # The original's JSON knows nothing of defaults.
+    assert asked(core, "default", {"inputs": {"x": [1.0, 2.0], "factor": 5.0}}) == (200, {"outputs": [5.0, 10.0]})
+    assert asked(core, "default", {"inputs": {"x": [1.0]}})[1] == {
+        "error": "Missing named input: factor in 'inputs' object."
+    }
+    with pytest.raises(Failed) as refused:
+        called(core, "default", factor=np.float32(5))
+    assert refused.value.code == "INVALID_ARGUMENT"
+    assert refused.value.message == (
+        "Signature input alias: x(feed name: x:0) not found in request and no default value provided. Inputs expected "
+        "to be in the request {factor}, or default input alias set: factor"
+    )
