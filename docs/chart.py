@@ -76,6 +76,7 @@ def constants() -> dict[str, Any]:
         "leave": containers.LEAVE,
         "stay": containers.STAY,
         "alive": containers.ALIVE,
+        "takeCache": containers.TAKE_CACHE,
         "server": containers.SERVER,
         "serverFlags": flags,
         "serverFlagNames": list(flags),

@@ -86,6 +86,7 @@ def _common(fleet: Fleet, namespace: str) -> dict[str, Any]:
         "leave": containers.LEAVE,
         "stay": containers.STAY,
         "alive": containers.ALIVE,
+        "take_cache": containers.TAKE_CACHE,
     }
 
 

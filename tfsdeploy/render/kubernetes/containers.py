@@ -62,6 +62,18 @@ STAY = ("/bin/sh", "-c", f"rm -f {RUN}/leave {RUN}/left {RUN}/hung")
 # The agent alone knows that a process hangs: for one that does, the kernel still accepts connections.
 ALIVE = ("/bin/sh", "-c", f"[ ! -e {RUN}/hung ]")
 
+# The kubelet makes a folder of the node as root's. One in which somebody else has something stays whose it is.
+# Back quotes: Kubernetes would look for a variable in $(...).
+TAKE_CACHE = (
+    "/bin/sh",
+    "-c",
+    '[ "`stat -c %u "$0"`" = 65532 ] && exit 0; found=`ls -A "$0"` || exit 1; '
+    'case "$found" in ""|lost+found) exec chown 65532:65532 "$0";; esac; '
+    "echo \"the folder of serving.nodeCache is somebody else's, and not empty: name another one, such as one below it, "
+    'or give it to the agents on each node by chown 65532:65532" >&2; exit 1',
+    CACHE,
+)
+
 _POD_NAME, _POD_IP = "$(POD_NAME)", "$(POD_IP)"
 
 

@@ -43,10 +43,10 @@ spec:
       terminationGracePeriodSeconds: {{ $.graceSeconds | toRawJson }}
       initContainers:
 {{- if and (not (kindIs "invalid" $.store.cache)) (not (kindIs "invalid" $.store.cache.path)) }}
-      # The kubelet makes the folder as root's.
       - name: cache
         image: {{ $.f.agentImage | toRawJson }}
-        command: [chown, "65532:65532", /var/cache/tfsdeploy]
+        command:
+        {{ include "tfsdeploy.parts.arguments" (dict "values" $.f.takeCache) | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.share" (dict "resources" $.f.agentShare) | trimAll "\n " | replace "\n" "\n        " }}
         securityContext:
           runAsNonRoot: false
