@@ -249,6 +249,29 @@ def test_who_answers_no_ping_is_gone(served: Served, channel: grpc.Channel) -> N
     assert channel.unary_unary("/echo")(b"x", timeout=20) == b"x"
 
 
+@pytest.mark.parametrize("served", [Limits(keepalive_seconds=2.0, keepalive_timeout_seconds=0.2)], indirect=True)
+def test_who_reads_a_large_answer_slowly_is_there(served: Served) -> None:
+    size = 10 * 2**20  # more than the system's buffers hold
+    body = b"\0" + size.to_bytes(4, "big") + bytes(size)
+    head = {b":method": b"POST", b":path": b"/echo", b":scheme": b"http", b"content-type": b"application/grpc"}
+    block = b"".join(field(name, value) for name, value in head.items())
+    parts = [body[at : at + 16_000] for at in range(0, len(body), 16_000)]
+    with socket.socket() as client:
+        client.settimeout(20)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.connect(("127.0.0.1", served.port))
+        client.sendall(PREFACE + frame(4, 0, 0, b"\0\4\x7f\xff\xff\xff") + frame(8, 0, 0, (2**30).to_bytes(4, "big")))
+        client.sendall(frame(1, 4, 1, block) + b"".join(frame(0, 0, 1, part) for part in parts) + frame(0, 1, 1))
+        wait("it is there", lambda: len(served.front.connections) == 1)
+        with pytest.raises(AssertionError, match="it is given up"):
+            wait("it is given up", lambda: not served.front.connections, 2.5)
+        received = 0
+        while received < size:
+            more = client.recv(2**20)
+            assert more
+            received += len(more)
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [((b":method", b"GET"), b"405"), ((b"content-type", b"text/html"), b"415"), ((b"grpc-timeout", b"soon"), b"400")],

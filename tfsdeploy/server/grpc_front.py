@@ -111,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[http2.Stream, tuple[Future[None], asyncio.TimerHandle | None]] = {}
         self._watching: set[http2.Stream] = set()
         self._busy = False
+        self._full = False
         self._leaving = False
 
     # What asyncio tells.
@@ -150,11 +151,14 @@ class Connection(asyncio.Protocol):
             self.reset(stream)
 
     def pause_writing(self) -> None:
-        """It does not read what it is sent: nothing more is taken from it until it does."""
+        """It does not read what it is sent: nothing more is taken from it until it does, its pings' answers neither."""
+        self._full = True
+        self._cancel("there")
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It reads again."""
+        self._full = False
         self._transport.resume_reading()
 
     # What HTTP/2 tells.
@@ -250,7 +254,7 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def _ask_whether_there(self) -> None:
-        if "there" not in self._timers:
+        if "there" not in self._timers and not self._full:
             self._http.ping(_THERE)
             self._later("there", self._front.limits.keepalive_timeout_seconds, self.abort)
             self._flush()
