@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 from aiohttp import web
@@ -14,18 +14,23 @@ from tests.gateway.harness import free_ports
 from tfsdeploy.agent.release_page import release_page
 from tfsdeploy.release.history import Entry
 from tfsdeploy.release.model import Change, InvalidRelease, OtherVersion, Release, decode
-from tfsdeploy.release.remembered import newest, numbered
+from tfsdeploy.release.remembered import PATH, newest, numbered
 
 FIRST = Release("shop", "u1", 1, Change("ann", "", "", "up"))
 SECOND = FIRST.next({}, FIRST.change)
 
 
-@contextmanager
-def agent(release: Release | None) -> Iterator[str]:
+def agent(release: Release | None) -> AbstractContextManager[str]:
     """An agent that follows a release; its base URL."""
+    return served(release_page(lambda: release))
+
+
+@contextmanager
+def served(page: web.RouteDef) -> Iterator[str]:
+    """A status server with one page; its base URL."""
     loop, port = asyncio.new_event_loop(), free_ports(1)[0]
     application = web.Application()
-    application.add_routes([release_page(lambda: release)])
+    application.add_routes([page])
     runner = web.AppRunner(application)
     loop.run_until_complete(runner.setup())
     loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", port).start())
@@ -56,6 +61,14 @@ def test_newest(monkeypatch: pytest.MonkeyPatch, followed: list[Release | None],
     with ExitStack() as stack:
         urls = [stack.enter_context(agent(release)) for release in followed]
         assert newest([*urls, f"http://127.0.0.1:{free_ports(1)[0]}"], "shop") == found
+
+
+def test_what_agents_of_a_later_version_follow_is_not_taken_for_nothing() -> None:
+    async def later(request: web.Request) -> web.Response:
+        return web.json_response({"apiVersion": "tfsdeploy/v2"})
+
+    with served(web.get(PATH, later)) as url, agent(FIRST) as old, pytest.raises(OtherVersion):
+        newest([old, url], "shop")
 
 
 @pytest.mark.parametrize(

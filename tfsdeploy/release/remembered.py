@@ -10,7 +10,7 @@ from http.client import HTTPException
 from urllib.request import ProxyHandler, build_opener
 
 from tfsdeploy.release.history import Entry
-from tfsdeploy.release.model import InvalidRelease, Release, decode
+from tfsdeploy.release.model import InvalidRelease, OtherVersion, Release, decode
 
 PATH = "/v1/release"
 """Where agents of both kinds tell it."""
@@ -26,6 +26,9 @@ def newest(agents: Iterable[str], fleet: str) -> Release | None:
     Args:
         agents: base URLs of their status servers.
         fleet: its name.
+
+    Raises:
+        OtherVersion: an agent of a later version follows one that this one does not read.
     """
     with ThreadPoolExecutor(8) as pool:
         told = [found for found in pool.map(_told, agents) if found is not None and found.fleet == fleet]
@@ -53,5 +56,7 @@ def _told(agent: str) -> Release | None:
     try:
         with direct.open(f"{agent}{PATH}", timeout=ANSWER_SECONDS) as answer:
             return decode(answer.read())
+    except OtherVersion:
+        raise
     except (OSError, HTTPException, InvalidRelease):
         return None

@@ -78,9 +78,15 @@ class Way:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            with connection, self._said.open("ab") as said:
-                ends = connection.fileno()
-                child = subprocess.Popen(self._argv, stdin=ends, stdout=ends, stderr=said, preexec_fn=_leave_interrupts)
+            try:
+                with connection, self._said.open("ab") as said:
+                    ends = connection.fileno()
+                    child = subprocess.Popen(
+                        self._argv, stdin=ends, stdout=ends, stderr=said, preexec_fn=_leave_interrupts
+                    )
+            except (OSError, subprocess.SubprocessError):
+                # No room for another process, or the folder is gone: whoever connected sees it at once.
+                continue
             self._children = [one for one in self._children if one.poll() is None] + [child]
 
 
