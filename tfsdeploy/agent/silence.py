@@ -1,6 +1,7 @@
 """A process that is there and says nothing: one that hangs does not come back by itself, and a file says so.
 
-A liveness probe looks for the file. It asks no agent: one that is starved or gone must not end a process that serves.
+A liveness probe looks whether the file was renewed since its last look. It asks no agent, and does not believe what one
+said that is starved or gone by now: that must not end a process that serves.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Silence:
         self._tell(self._clock() - self._since > HUNG_SECONDS)
 
     def _tell(self, hung: bool) -> None:
-        if hung == self._told:
+        if hung == self._told and not hung:
             return
         # What cannot be written now is written at the next look.
         with suppress(OSError):

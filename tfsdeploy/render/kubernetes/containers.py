@@ -59,8 +59,14 @@ SERVER = (
 LEAVE = ("/bin/sh", "-c", f"touch {RUN}/leave; while [ ! -e {RUN}/left ]; do sleep 0.1; done")
 STAY = ("/bin/sh", "-c", f"rm -f {RUN}/leave {RUN}/left {RUN}/hung")
 
-# The agent alone knows that a process hangs: for one that does, the kernel still accepts connections.
-ALIVE = ("/bin/sh", "-c", f"[ ! -e {RUN}/hung ]")
+# The agent alone knows that a process hangs: for one that does, the kernel still accepts connections. It renews what it
+# says more often than this looks (`tfsdeploy.agent.silence`), so that an agent that is gone by now has said nothing.
+ALIVE = (
+    "/bin/sh",
+    "-c",
+    'cd "$0" || exit 0; said=; [ hung -nt looked ] && said=1; touch looked; [ -z "$said" ]',
+    RUN,
+)
 
 # The kubelet makes a folder of the node as root's. One in which somebody else has something stays whose it is.
 # Back quotes: Kubernetes would look for a variable in $(...).
