@@ -133,6 +133,12 @@ def test_defaults_are_those_that_the_help_shows() -> None:
         assert (shown.lower() if known.kind == "bool" else shown) == known.default
 
 
+def test_batches_have_threads_to_wait_in() -> None:
+    assert Flags().grpc_threads >= 16
+    assert Flags(enable_batching=True).grpc_threads >= 128
+    assert Flags(enable_batching=True, grpc_max_threads=3).grpc_threads == 3
+
+
 def test_the_help_is_laid_out_as_the_originals() -> None:
     first, second, port, socket, *_ = usage("tensorflow_model_server", ()).splitlines()
     assert (first, second) == ("usage: tensorflow_model_server", "Flags:")

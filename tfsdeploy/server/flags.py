@@ -45,6 +45,9 @@ OWN_SPELLINGS: Final = frozenset({"like-tfs", "drain-seconds"})
 
 FLAGS: Final[Mapping[str, Flag]] = {flag.name: flag for flag in (*ORIGINAL, *OWN)}
 
+BATCHING_THREADS: Final = 128
+"""Who waits for a batch holds a thread: with fewer than a batch has room for, each batch waits until its time is over."""
+
 _JSON_LOG = False
 
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\Z", re.ASCII)
@@ -82,7 +85,7 @@ class Flags:
         tensorflow_intra_op_parallelism: threads inside an operation.
         tensorflow_inter_op_parallelism: threads between operations.
         rest_api_num_threads: threads that run models for REST; 0: 4 a core.
-        grpc_max_threads: threads that answer gRPC; 0: 4 a core, 16 at least. Requests beyond them wait.
+        grpc_max_threads: threads that answer gRPC; 0: 4 a core, 16 at least, or 128 for batches. Requests beyond wait.
         enable_grpc_healthcheck_service: without it ``--like-tfs`` has no health service; it is there otherwise.
         rest_api_enable_cors_support: tell browsers that any page may ask.
         monitoring_config_file: turns the Prometheus page on.
@@ -166,7 +169,7 @@ class Flags:
     @property
     def grpc_threads(self) -> int:
         """Threads that answer gRPC."""
-        return self.grpc_max_threads or max(16, 4 * (os.cpu_count() or 1))
+        return self.grpc_max_threads or max(BATCHING_THREADS if self.enable_batching else 16, 4 * (os.cpu_count() or 1))
 
 
 class Unusable(Exception):
