@@ -46,7 +46,7 @@ OWN_SPELLINGS: Final = frozenset({"like-tfs", "drain-seconds"})
 FLAGS: Final[Mapping[str, Flag]] = {flag.name: flag for flag in (*ORIGINAL, *OWN)}
 
 BATCHING_THREADS: Final = 128
-"""Who waits for a batch holds a thread: with fewer than a batch has room for, each batch waits until its time is over."""
+"""Who waits for a batch holds a thread: with too few of them no batch is ever full, and each waits its time out."""
 
 _JSON_LOG = False
 
