@@ -39,6 +39,19 @@ def write_half_plus_two(path: Path, offset: float = 2.0) -> None:
         _save(path, session, {"x": x}, {"y": y})
 
 
+def write_heavy(path: Path, offset: float, mebibytes: int = 8) -> None:
+    """A TensorFlow 1 model with so much of variables: ``y = x / 2 + offset``."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], name="x")
+        weights = v1.get_variable("weights", initializer=lambda: tf.fill([mebibytes << 18], float(offset)))
+        y = tf.identity(x * 0.5 + weights[-1], name="y")
+        session.run(v1.global_variables_initializer())
+        _save(path, session, {"x": x}, {"y": y})
+
+
 def write_slow(path: Path, load_seconds: float) -> None:
     """A model that computes for about ``load_seconds`` on one idle core while it is loaded; answers 0."""
     import tensorflow as tf

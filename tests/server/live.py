@@ -96,6 +96,10 @@ class Live:
         """The versions of a model that can be asked."""
         return {version for version, (state, _) in self.states(model).items() if state == "AVAILABLE"}
 
+    def resident(self) -> int:
+        """Bytes of memory that it has."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
     def computing(self) -> Callable[[], bool]:
         """Whether it has computed for a fifth of a second since now: it answers a slow request."""
         process = psutil.Process(self.process.pid)

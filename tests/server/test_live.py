@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.models import write_broken, write_half_plus_two, write_slow
+from tests.models import write_broken, write_half_plus_two, write_heavy, write_slow
 from tests.server.live import Live, config, specific, wait, write
 from tests.server.samples import write_multi
 from tests.server.stream import Stream
@@ -24,7 +24,7 @@ class Place:
         self.folder = folder
         self.file = folder / "models.config"
         for version in (1, 2, 3):
-            write_half_plus_two(folder / "m" / str(version), offset=version)
+            write_heavy(folder / "m" / str(version), offset=version)
         self.configure(m=specific(1))
         flags = [f"--model_config_file={self.file}", "--model_config_file_poll_wait_seconds=1", "--keep_missing"]
         self.server = Live(folder / "log", *flags, "--max_num_load_retries=0")
@@ -69,20 +69,24 @@ def test_ports_are_open_before_a_model_is_ready_if_asked(tmp_path: Path) -> None
         server.serves("m", 1)
 
 
-def test_versions_change_under_requests(place: Place) -> None:
-    server = place.server
+def test_versions_change_under_requests_and_give_their_memory_back(place: Place) -> None:
+    """Each of 64 changes loads or unloads 8 MiB; what the first eight leave is the allocator's."""
+    server, resident = place.server, []
     with Stream(server, "m") as stream:
         for before, after in ((1, 2), (2, 1), (1, 3), (3, 1)) * 8:
             place.configure(m=specific(before, after))
             server.serves("m", before, after)
             place.configure(m=specific(after))
             server.serves("m", after)
+            wait("the other has ended", lambda left=before: server.states("m")[left][0] == "END")  # type: ignore[misc]
+            resident.append(server.resident())
         # There and back before anything was done about it.
         place.configure(m=specific(2))
         place.configure(m=specific(1))
         server.serves("m", 1)
     assert stream.failures == []
     assert set(stream.answers) == {1.0, 2.0, 3.0}
+    assert min(resident[-4:]) - max(resident[:4]) < 16 << 20, resident
 
 
 def test_a_version_named_in_the_request_answers(place: Place) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.models import write_constant
 from tests.server.arrays import LIMIT_SECONDS
-from tests.server.live import Live, wait
+from tests.server.live import Live, config, wait
 from tests.server.test_reload import Unit
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Specific
 from tfsdeploy.protocol.status import Failed
@@ -103,6 +103,29 @@ def test_a_version_without_its_variables_or_assets_is_not_complete(tmp_path: Pat
         check(str(tmp_path / "1"))
     assert raised.value.code == "UNAVAILABLE"
     assert raised.value.message == f"The version is not complete: there is no {index}"
+
+
+def test_with_check_complete_a_server_loads_no_version_that_is_not(tmp_path: Path) -> None:
+    """The original serves it, without its variables: every request fails."""
+    base = tmp_path / "m"
+    write_constant(base / "1", 3.0)
+    write_constant(base / "2", 4.0)
+    away = tmp_path / "variables"
+    (base / "2" / "variables").rename(away)
+    flags = [f"--model_base_path={base}", "--model_name=m", "--max_num_load_retries=0"]
+    with Live(tmp_path / "plain", *flags) as server:
+        server.serves("m", 2)
+        assert server.ask("POST", "/v1/models/m:predict", b'{"instances": [0.0]}')[0] != 200
+    (tmp_path / "all").write_text(config(tmp_path, m="model_version_policy { all {} }"))
+    flags = [f"--model_config_file={tmp_path / 'all'}", "--max_num_load_retries=0", "--retry_failed_seconds=1"]
+    with Live(tmp_path / "log", *flags, "--check_complete") as server:
+        index = base / "2" / "variables" / "variables.index"
+        refused = ("END", f"The version is not complete: there is no {index}")
+        wait("the refusal", lambda: server.states("m").get(2) == refused)
+        assert server.predict("m", 0.0) == 3.0
+        away.rename(base / "2" / "variables")
+        server.serves("m", 1, 2)
+        assert server.predict("m", 0.0) == 4.0
 
 
 def test_lines_of_the_log_are_json(tmp_path: Path) -> None:
