@@ -87,6 +87,16 @@ def test_a_new_model_is_added_and_waited_for(live: Settled) -> None:
     assert live.pins() == fleet({"ranker": {}, "other": {}}).pins()
 
 
+def test_pins_that_are_nonsense_are_written_anew(live: Settled, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable() -> None:
+        raise TfsdeployError("the pins cannot be read")
+
+    with monkeypatch.context() as spoiled:
+        spoiled.setattr(live, "pins", unreadable)
+        bring_up(live, fleet({"ranker": {}}))
+    assert live.pins() == fleet({"ranker": {}}).pins()
+
+
 def test_up_again_writes_nothing(live: Settled) -> None:
     first = bring_up(live, fleet({"ranker": {}}))
     again = bring_up(live, fleet({"ranker": {}}))

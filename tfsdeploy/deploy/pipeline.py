@@ -13,6 +13,7 @@ from tfsdeploy.deploy.watch import REFRESH_SECONDS, View, Watch
 from tfsdeploy.deploy.words import listed
 from tfsdeploy.errors import Busy, TfsdeployError
 from tfsdeploy.fleet.model import Fleet
+from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.processes import who
 from tfsdeploy.release.conflict import Conflict
 from tfsdeploy.release.model import ModelRelease, Release
@@ -78,7 +79,7 @@ def up(
         planned, release = _bring_release(fleet, target, store, enforce_pins)
         for line in planned.lines:
             report.say(line)
-        if target.pins() != fleet.pins():
+        if _handed(target) != fleet.pins():
             target.write_pins(fleet.pins())
         target.apply(fleet, report, timeout=timeout)
         if not planned.complete:
@@ -92,6 +93,14 @@ def up(
     for warning in planned.warnings:
         report.warn(warning)
     return Outcome(fleet.name, release.generation, (*planned.lines, *shape), planned.warnings, seen_by_clients(target))
+
+
+def _handed(target: Target) -> Pins | None:
+    """The pins that were last handed over; none if they are nonsense, in whose place the fleet file's are written."""
+    try:
+        return target.pins()
+    except TfsdeployError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,8 @@ class KubernetesTarget:
         try:
             return pins_in(there)
         except ValueError as error:
-            raise TfsdeployError(f"the pins cannot be read: {error}", where=words(there)) from error
+            hint = "`tfsdeploy up` writes them anew"
+            raise TfsdeployError(f"the pins cannot be read: {error}", where=words(there), hint=hint) from error
 
     def write_pins(self, pins: Pins) -> None:
         """Hand the fleet file's pins to the fleet."""

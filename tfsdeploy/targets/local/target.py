@@ -68,7 +68,10 @@ class LocalTarget:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise TfsdeployError(f"the pins cannot be read: {error}", where=str(self._folder.pins)) from error
+            hint = "`tfsdeploy up` writes them anew"
+            raise TfsdeployError(
+                f"the pins cannot be read: {error}", where=str(self._folder.pins), hint=hint
+            ) from error
 
     def write_pins(self, pins: Pins) -> None:
         """Hand the fleet file's pins to the fleet."""
