@@ -136,7 +136,8 @@ def test_nonsense_is_named(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InvalidRelease, match=said) as caught:
         ReleaseFolder(tmp_path).read()
     assert caught.value.where == str(tmp_path / "release.json")
-    assert "can be put in its place" in caught.value.hint
+    way_out = "use the tfsdeploy that has written it" if "v9" in text else "can be put in its place"
+    assert way_out in caught.value.hint
 
 
 @pytest.mark.parametrize(

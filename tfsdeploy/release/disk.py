@@ -59,7 +59,7 @@ class ReleaseFolder:
                 "the agents serve on with the last good one; each replica keeps a copy in the fleet's state folder, "
                 "replicas/NAME/agent/release.json, that can be put in its place"
             )
-            raise InvalidRelease(error.message, where=str(self.document), hint=hint) from error
+            raise InvalidRelease(error.message, where=str(self.document), hint=error.hint or hint) from error
 
     def swap(self, new: Release, expected: Release | None) -> None:
         """Write ``new`` if the document is still ``expected``; what is on disk is whole at every moment.

@@ -390,7 +390,8 @@ def _refused(words: str, name: str) -> TfsdeployError:
         return TfsdeployError("a container of this name is there already", where=name, hint=hint)
     if "bind source path does not exist" in said:
         path = said.rpartition("does not exist:")[2].strip()
-        return TfsdeployError(f"the store's folder is not on the engine's machine: {path}", where=name)
+        hint = "make it there, or name in `store` the folder that has the models on that machine"
+        return TfsdeployError(f"the store's folder is not on the engine's machine: {path}", where=name, hint=hint)
     return TfsdeployError(f"the Docker engine refuses: {said}", where=name)
 
 

@@ -38,9 +38,10 @@ class Way:
     """
 
     def __init__(self, url: str) -> None:
-        if shutil.which("ssh") is None:
-            raise TfsdeployError("DOCKER_HOST asks for ssh, which is not installed here", where=url)
         login, dial = login_of(urlsplit(url)), dial_of(urlsplit(url).path)
+        if shutil.which("ssh") is None:
+            hint = "install the package openssh-client, or reach the engine by tcp:// and TLS"
+            raise TfsdeployError("DOCKER_HOST asks for ssh, which is not installed here", where=url, hint=hint)
         self._folder = Path(tempfile.mkdtemp("", "tfsdeploy-ssh-", short_enough(tempfile.gettempdir())))
         # One login serves all connections, unless the user's own configuration says how.
         shared = [] if _shares(login) else ["-oControlMaster=auto", f"-oControlPath={self._folder}/login"]
@@ -125,7 +126,8 @@ def login_of(parts: SplitResult) -> list[str]:
     try:
         host, user, port = parts.hostname, parts.username, parts.port
     except ValueError as error:
-        raise TfsdeployError(f"DOCKER_HOST makes no sense: {error}", where=parts.geturl()) from error
+        hint = "ssh://USER@HOST, ssh://USER@HOST:PORT"
+        raise TfsdeployError(f"DOCKER_HOST makes no sense: {error}", where=parts.geturl(), hint=hint) from error
     if not host or host.startswith("-"):
         hint = "ssh://USER@HOST, ssh://USER@HOST:PORT"
         raise TfsdeployError("DOCKER_HOST names no host", where=parts.geturl(), hint=hint)

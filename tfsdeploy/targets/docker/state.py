@@ -14,6 +14,7 @@ from tfsdeploy.fleet.pins import Pins
 from tfsdeploy.release.conflict import Conflict
 from tfsdeploy.release.history import Entry, decode_entry, newest_first
 from tfsdeploy.release.model import InvalidRelease, Release, decode, encode
+from tfsdeploy.render.containers import RUN
 from tfsdeploy.render.docker.container import STATE, keeper_name, state_volume
 from tfsdeploy.targets.base import Settings
 from tfsdeploy.targets.docker.engine import Engine, NotRunning
@@ -50,7 +51,11 @@ class StateVolume:
         try:
             return None if text is None else decode(text)
         except InvalidRelease as error:
-            raise InvalidRelease(error.message, where=self._where("release.json")) from error
+            hint = error.hint or (
+                "the agents serve on with the last good one, of which each replica keeps a copy: docker exec "
+                f"{self._fleet}-serving-1-agent cp {RUN}/release.json {STATE}/release.json"
+            )
+            raise InvalidRelease(error.message, where=self._where("release.json"), hint=hint) from error
 
     def swap(self, new: Release, expected: Release | None) -> None:
         """Write ``new`` if the document is still ``expected``.
@@ -87,7 +92,10 @@ class StateVolume:
         try:
             return None if text is None else Pins.from_json(json.loads(text))
         except ValueError as error:
-            raise TfsdeployError(f"the pins cannot be read: {error}", where=self._where("pins.json")) from error
+            hint = "`tfsdeploy up` writes them anew"
+            raise TfsdeployError(
+                f"the pins cannot be read: {error}", where=self._where("pins.json"), hint=hint
+            ) from error
 
     def write_pins(self, pins: Pins) -> None:
         """Hand pins over."""
@@ -142,7 +150,8 @@ class StateVolume:
                 said = _first(frames.errors.decode(errors="replace") or line.decode(errors="replace"))
                 if HELD in said:
                     raise Busy(said, hint="run this again when it is done")
-                raise TfsdeployError(f"the fleet's state cannot be locked: {said}", where=self._where(""))
+                hint = "`docker system df` shows what takes the engine's disk, `docker logs` what the container says"
+                raise TfsdeployError(f"the fleet's state cannot be locked: {said}", where=keeper, hint=hint)
             yield
 
     def _older(self) -> Iterator[Entry]:
