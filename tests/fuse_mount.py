@@ -143,7 +143,10 @@ class Mount:
 
 
 def _process_of(thread: int) -> int:
-    lines = Path(f"/proc/{thread}/status").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{thread}/status").read_text().splitlines()
+    except OSError:
+        return 0  # It was killed while it waited.
     return next(int(line.split()[1]) for line in lines if line.startswith("Tgid:"))
 
 

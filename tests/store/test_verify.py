@@ -114,7 +114,8 @@ def test_a_damaged_cache_costs_time_only(tmp_path: Path, version: tuple[Path, Re
 
 
 def test_a_cache_that_cannot_be_kept_costs_time_only(tmp_path: Path, version: tuple[Path, Record]) -> None:
-    cache = VerifiedCache(tmp_path / "nowhere" / "verified.json")
+    (tmp_path / "no-folder").touch()
+    cache = VerifiedCache(tmp_path / "no-folder" / "verified.json")
     assert reads(cache, *version)
     assert reads(cache, *version)
 

@@ -82,9 +82,16 @@ def test_a_version_is_verified_once_and_not_once_a_start(replica: Unit, mount: M
     replica.kill_agent()
     replica.start_agent()
     replica.until(1, State.AVAILABLE)
-    read = {who: {name for process, name in mount.read if process == who} for who in (first, replica.agent.pid)}
-    assert "saved_model.pb" in read[first]
-    assert read[replica.agent.pid] == {RECORD_FILE}
+    # It may tell what the server has loaded before it has looked at the store.
+    replica.wait("a look at the record", lambda: _read(mount, replica))
+    assert (first, "saved_model.pb") in mount.read
+    assert _read(mount, replica) == {RECORD_FILE}
+
+
+def _read(mount: Mount, replica: Unit) -> set[str]:
+    """The files that the agent which runs now has read."""
+    assert replica.agent is not None
+    return {name for process, name in mount.read if process == replica.agent.pid}
 
 
 def test_what_is_wrong_with_a_store(mount: Mount, tmp_path: Path) -> None:
