@@ -88,6 +88,7 @@ def test_a_level_that_is_less_than_restricted_is_told(run: Run, fleet_file: Path
         (FLEET.replace("pvc://", "file:///"), "pods do not see"),
         (FLEET.replace("pvc://", "file://./"), "pods do not see"),
         (FLEET.replace("pvc://", "nfs://nas/") + "target: docker\n", "containers do not mount a nfs:// store"),
+        (FLEET.replace("pvc://models", "pvc://shop-state") + "target: docker\n", "is the fleet's own"),
     ],
 )
 def test_what_cannot_be_rendered_is_said(run: Run, fleet_file: Path, text: str, says: str) -> None:

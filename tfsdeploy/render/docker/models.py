@@ -9,7 +9,7 @@ from tfsdeploy.errors import UsageError
 from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.render.containers import MODELS
-from tfsdeploy.render.docker.container import HANDED, Mount, handed_volume, models_volume
+from tfsdeploy.render.docker.container import HANDED, Mount, handed_volume, models_volume, state_volume
 from tfsdeploy.render.quantities import bytes_of
 from tfsdeploy.render.serving import store_flags
 
@@ -34,6 +34,10 @@ class Models:
     handed: tuple[Mount, ...] = ()
 
 
+def _own(fleet_name: str) -> tuple[str, ...]:
+    return state_volume(fleet_name), models_volume(fleet_name), handed_volume(fleet_name)
+
+
 def models(fleet: Fleet) -> Models:
     """How a fleet's store reaches its replicas.
 
@@ -48,6 +52,9 @@ def models(fleet: Fleet) -> Models:
         return Models(f"file://{MODELS}", Mount("bind", rest, MODELS, read_only=True), flags)
     if scheme == "pvc":
         volume, slash, below = rest.partition("/")
+        if volume in _own(fleet.name) or (volume.startswith(f"{fleet.name}-") and volume.endswith("-run")):
+            hint = "copy the models into a volume of another name; `down` removes this one"
+            raise UsageError(f"the volume {volume} is the fleet's own", where=f"{fleet.file}: store", hint=hint)
         mount = Mount("volume", volume, MODELS, read_only=True, made=False)
         return Models(f"file://{MODELS}{slash}{below}", mount, flags)
     if is_object_store(fleet.store.url):
