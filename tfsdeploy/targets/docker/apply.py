@@ -167,7 +167,7 @@ class Executor:
         return "its agent is starting" if replica_said is None else replica_lacks(replica_said, generation)
 
     def _see_ports(self, parts: Sequence[Seen]) -> None:
-        """Refuse to wait for a port of the host that somebody else has, of which only Envoy knows.
+        """Refuse to wait for a port of the host that somebody else has, or only root may have: Envoy alone knows.
 
         Raises:
             TfsdeployError: says which.

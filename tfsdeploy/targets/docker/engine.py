@@ -31,6 +31,7 @@ _BUSY = re.compile(
     # Envoy's own words, where it listens at the host itself.
     r"|cannot bind '(\S+)': Address already in use"
 )
+_DENIED = re.compile(r"cannot bind '(\S+)': Permission denied")
 
 
 class NotRunning(TfsdeployError):
@@ -371,7 +372,10 @@ def _check_ours(what: str, found: Mapping[str, str] | None, labels: Mapping[str,
 
 
 def busy_port(said: str, where: str) -> TfsdeployError | None:
-    """What to say if these words say that a port is in use; None if they do not."""
+    """What to say if these words say that a port is in use, or may not be had; None if they do not."""
+    if (denied := _DENIED.search(said)) is not None:
+        hint = "choose ports of 1024 and above in gateway.rest and gateway.grpc, or gateway.network: bridge"
+        return TfsdeployError(f"only root may listen at {denied[1]} of the host", where=where, hint=hint)
     busy = _BUSY.search(said)
     if busy is None:
         return None
