@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import pytest
 
 from tests.agent.replica.unit import Unit, unit
 from tests.fuse_mount import Mount, mounted, works
+from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.look import StoreLook, trouble
+from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.protocol.agents import State
+from tfsdeploy.store.bucket import open_bucket
+from tfsdeploy.store.cache import Cache
+from tfsdeploy.store.fetch import Fetcher
+from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.store import FileStore
+from tfsdeploy.store.verify import VerifiedCache
 
 pytestmark = pytest.mark.skipif(not works(), reason="only root can mount, and only where there is /dev/fuse")
 
@@ -104,3 +112,24 @@ def test_what_is_wrong_with_a_store(mount: Mount, tmp_path: Path) -> None:
     assert look.error is None
     look.look([("m", 1)])
     mount.set("well")
+
+
+def test_a_shared_folder_that_hangs_stops_nothing_else(mount: Mount, tmp_path: Path) -> None:
+    """To note what is in use must not keep the agent from its beats, nor from a rollback."""
+    store = ObjectStore(open_bucket("s3://models", {"region": "us-east-1", "endpoint": "http://127.0.0.1:1"}))
+    fetcher = Fetcher(store, Cache(tmp_path / "home" / "models"))
+    verified = VerifiedCache(tmp_path / "verified.json")
+
+    async def run() -> None:
+        files = VersionFiles(fetcher.local, verified, lambda: None, Metrics(), fetcher)
+        mount.set("hangs")
+        beats = 0
+        holding = asyncio.create_task(files.hold({("m", 1)}))
+        while not holding.done():
+            beats += 1
+            await asyncio.sleep(0.05)
+        assert beats > 1
+        mount.set("stale")
+        files.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))

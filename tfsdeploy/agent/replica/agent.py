@@ -208,7 +208,7 @@ class ReplicaAgent:
         if self._rows is None and self._server.connected:
             return False  # a server that runs and says nothing yet keeps its configuration
         release = self._release  # looking took time: there may be a newer one
-        self._files.hold(self._wanted, self._memory.listed, self._memory.departing)
+        await self._files.hold(self._wanted, self._memory.listed, self._memory.departing)
         self._files.want(self._wanted)
         if self._store is not None:
             self._store.look(self._memory.listed)

@@ -22,6 +22,7 @@ from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged, VerifiedCache
 
 if TYPE_CHECKING:
+    from tfsdeploy.store.cache import Cache
     from tfsdeploy.store.fetch import Fetcher
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """How soon what could not be looked at, or was wrong, is looked at again: somebody may mend it."""
 
 PROGRESS_SECONDS = 0.25
+
+HOLD_SECONDS = 2.0
+"""How long the next step waits until it is noted what is in use."""
 
 HUNG_SECONDS = 30.0
 """A look that gets no further for so long waits for storage that hangs; the next version's turn comes."""
@@ -79,6 +83,8 @@ class VersionFiles:
         self._metrics = metrics
         self._fetcher = fetcher
         self._in_use: set[Key] = set()
+        self._to_hold: set[Key] = set()
+        self._holding: asyncio.Future[bool] | None = None
         self._looked: dict[Key, _Looked] = {}
         self._task: asyncio.Task[None] | None = None
         self._at: Key | None = None
@@ -116,13 +122,32 @@ class VersionFiles:
             self._at, self._progressed = key, time.monotonic()
             self._task = asyncio.create_task(self._look(key, self._looked[key]))
 
-    def hold(self, *in_use: Iterable[Key]) -> None:
+    async def hold(self, *in_use: Iterable[Key]) -> None:
         """Say which versions the model server has or is to have: what is in use is not removed from this machine."""
-        if self._fetcher is None:
-            return
         versions = set().union(*in_use)
-        if versions != self._in_use and self._fetcher.cache.hold(versions):
-            self._in_use = versions
+        if self._fetcher is None or versions == self._in_use:
+            return
+        if self._holding is None:
+            self._to_hold = versions
+            self._holding = self._held_in_a_thread(self._fetcher.cache, versions)
+        # A folder that is shared can be a mount that hangs: then what needs no folder goes on, such as a rollback.
+        await asyncio.wait([self._holding], timeout=HOLD_SECONDS)
+        if self._holding.done():
+            if self._holding.result():
+                self._in_use = self._to_hold
+            self._holding = None
+
+    def _held_in_a_thread(self, cache: Cache, versions: set[Key]) -> asyncio.Future[bool]:
+        loop = asyncio.get_running_loop()
+        held: asyncio.Future[bool] = loop.create_future()
+
+        def work() -> None:
+            done = cache.hold(versions)
+            if not self._closed.is_set():
+                loop.call_soon_threadsafe(held.set_result, done)
+
+        threading.Thread(target=work, name="hold", daemon=True).start()
+        return held
 
     def look_again(self) -> None:
         """Look anew at everything; until that is done nothing is known."""
@@ -131,7 +156,9 @@ class VersionFiles:
     def close(self) -> None:
         """Stop looking, and let go of what is in use."""
         self._closed.set()
-        self.hold()
+        if self._fetcher is not None:
+            # A daemon, as above: locks end with the process at the latest.
+            threading.Thread(target=self._fetcher.cache.hold, args=((),), daemon=True).start()
         for task in (self._task, *self._hung):
             if task is not None:
                 task.cancel()
