@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Call:
 
     inputs: tuple[Input, ...]
     compute: Compute
+    defaults: Mapping[str, Array] = field(default_factory=dict)
 
 
 class ArrayModel:

@@ -99,7 +99,8 @@ def test_any_document_is_answered_and_never_with_an_internal_error(
 
 
 # Numbers below the normal ones are none, as in the original.
-NUMBERS = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.uint64, np.bool_]).flatmap(
+KINDS = (np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64, np.bool_)
+NUMBERS = st.sampled_from(KINDS).flatmap(
     lambda kind: arrays.arrays(
         kind,
         arrays.array_shapes(min_dims=1, max_dims=3, max_side=4),

@@ -1,0 +1,93 @@
+"""Arrays as messages and back, bit by bit: every dtype, every shape, typed values and packed ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ml_dtypes  # what TensorFlow itself has its bfloat16 from
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from tensorflow.core.framework import tensor_pb2
+
+from tests.server.arrays import identity
+from tfsdeploy.server import proto_tensor
+from tfsdeploy.server.proto_tensor import Array
+
+DTYPES = (
+    np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16,
+    np.uint32, np.uint64, np.bool_, np.complex64, np.complex128, np.object_,
+)  # fmt: skip
+SHAPES = st.just(()) | array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=3)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, dtype: Any) -> Array:
+    """Any bits, so that there are NaNs, infinities, subnormal numbers and zeros of both signs."""
+    shape = draw(SHAPES)
+    kind, size = np.dtype(dtype), math.prod(shape)
+    if kind.kind == "O":
+        array = np.empty(size, dtype=object)
+        array[:] = draw(st.lists(st.binary(max_size=4), min_size=size, max_size=size))
+        return array.reshape(shape)
+    length = size * kind.itemsize
+    content = draw(st.binary(min_size=length, max_size=length))
+    if kind.kind == "b":
+        content = bytes(byte & 1 for byte in content)
+    return np.frombuffer(content, kind).reshape(shape)
+
+
+def read(message: tensor_pb2.TensorProto, dtype: Any) -> Array:
+    (array,) = proto_tensor.inputs_of({"x": message}, identity(dtype).call("serving_default")).values()
+    return array
+
+
+def assert_same(found: Array, array: Array) -> None:
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    if array.dtype.kind == "O":
+        assert found.tolist() == array.tolist()
+        return
+    parts = {"complex64": np.float32, "complex128": np.float64}.get(array.dtype.name)
+    one, other = (np.ascontiguousarray(each).ravel().view(parts or array.dtype) for each in (found, array))
+    # Which of its many NaNs it is, a number may lose on its way through a double.
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(one != one, other != other)
+        there = other == other
+    assert one[there].tobytes() == other[there].tobytes()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["typed", "packed"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_is_answered_is_read_the_same_by_server_and_client(dtype: Any, packed: bool, data: st.DataObject) -> None:
+    array = data.draw(arrays(dtype))
+    message = tensor_pb2.TensorProto.FromString(proto_tensor.encoded(array, packed=packed))
+    assert bool(message.tensor_content) == (packed and array.size > 0 and np.dtype(dtype).kind != "O")
+    assert_same(read(message, dtype), array)
+    assert_same(np.asarray(tf.make_ndarray(message)), array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_clients_send_is_read_as_it_was(dtype: Any, data: st.DataObject) -> None:
+    array = data.draw(arrays(dtype))
+    assert_same(read(tf.make_tensor_proto(array, dtype=tf.as_dtype(array.dtype), shape=array.shape), dtype), array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_one_value_stands_for_all(dtype: Any, data: st.DataObject) -> None:
+    array = data.draw(arrays(dtype).filter(lambda array: array.size > 0))
+    one = array.ravel()[:1]
+    message = proto_tensor.tensor_of(one)
+    message.tensor_shape.ClearField("dim")
+    for size in array.shape:
+        message.tensor_shape.dim.add(size=size)
+    assert_same(read(message, dtype), np.resize(one, array.shape))
