@@ -40,7 +40,7 @@ def test_quick_is_what_has_been_quick_nearly_always() -> None:
     ("operations", "expected"),
     [
         (["Placeholder", "Mul", "AddV2", "Identity"], True),
-        (["ReadVariableOp", "MatMul"], True),
+        (["ReadVariableOp", "DisableCopyOnRead", "MatMul"], True),
         (["Placeholder", "While"], False),
         (["Enter", "NextIteration", "Exit"], False),
         (["EagerPyFunc"], False),
@@ -61,6 +61,20 @@ def test_a_graph_without_loops_is_bounded(operations: list[str], expected: bool)
     for operation in operations:
         in_function.library.function.add().node_def.add(op=operation)
     assert (bounded(graph), bounded(in_function)) == (expected, expected)
+
+
+def test_what_tensorflow_2_saves_beside_a_model_is_no_part_of_it(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from tfsdeploy.server.servable import SavedModel
+
+    module = tf.Module()
+    module.half = tf.Variable(0.5)
+    serve = tf.function(lambda x: {"y": module.half * x + 2.0}, [tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": serve})
+    model = SavedModel(str(tmp_path))
+    assert model.call("serving_default", 30_000).pace is not None
+    model.close()
 
 
 def test_loops_are_found_in_saved_models(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ _ENDLESS: Final = (
     "Read", "Stack", "TensorArray",
 )  # fmt: skip
 _WAITING: Final = frozenset({"Batch", "BatchFunction", "Unbatch", "Rpc", "XlaLaunch", "Timestamp", "Print", "PrintV2"})
-_NOT_MEANT: Final = frozenset({"ReadVariableOp", "IdentityReader"})
+# Of variables, and of how TensorFlow 2 saves them, which is in every graph that has some.
+_NOT_MEANT: Final = frozenset({"ReadVariableOp", "DisableCopyOnRead", "IdentityReader"})
 
 _ENOUGH: Final = 16
 _MOST: Final = 64
