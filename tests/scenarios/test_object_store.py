@@ -9,21 +9,12 @@ import psutil
 import pytest
 
 from tests import s3
-from tests.s3_outage import MortalS3, mortal_s3
+from tests.s3_outage import MortalS3
 from tests.scenarios.live import LiveFleet, eventually
 from tests.scenarios.stream import stream
 from tfsdeploy.store.objects import ObjectStore
 
 M = "m"
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3]:
-    """An S3 server of the test's own, with its credentials in the environment."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
-    with mortal_s3(tmp_path / "s3") as server:
-        yield server
 
 
 @pytest.fixture
