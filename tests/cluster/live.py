@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,15 @@ class ClusterFleet:
             write(source)
         FileStore(self.folder / "models").publish(model, source, version)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command and go on."""
+    def start(self, *words: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command and go on; what it prints goes into ``log``, for one that prints more than a pipe holds."""
         self.folder.joinpath("fleet.yaml").write_text(yaml.safe_dump(self.spec, sort_keys=False))
         kubeconfig = self.kubeconfig or self.namespace.cluster.kubeconfig
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "NO_COLOR": "1"}
         argv = [sys.executable, "-m", "tfsdeploy", *words]
         pipe = subprocess.PIPE
-        return subprocess.Popen(argv, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+        with nullcontext(pipe) if log is None else log.open("w") as out:
+            return subprocess.Popen(argv, cwd=self.folder, env=environment, stdout=out, stderr=pipe, text=True)
 
     def run(self, *words: str, code: int | None = 0) -> Run:
         """Run a command to its end; ``code`` is the exit code it must have (None: any)."""

@@ -57,9 +57,11 @@ def test_a_server_that_hangs_is_started_anew(fleet: ClusterFleet) -> None:
     requests.check(lost_at_a_replica=True)
 
 
-def test_api_server_is_away_during_a_promote(fleet: ClusterFleet) -> None:
+def test_api_server_is_away_during_a_promote(fleet: ClusterFleet, request: pytest.FixtureRequest) -> None:
     """The promote waits for it and goes on, and so does who reads logs; who asks for answers does not notice."""
-    cluster, logs = fleet.namespace.cluster, fleet.start("logs", "--follow", "--tail", "0")
+    cluster, log = fleet.namespace.cluster, fleet.folder / "followed.log"
+    logs = fleet.start("logs", "--follow", "--tail", "0", log=log)
+    request.addfinalizer(logs.kill)
     fleet.push(M, 4, partial(write_slow, load_seconds=5.0))
     with fleet.stream({M: {1}}) as requests:
         requests.now({M: {1, 0}})
@@ -78,9 +80,9 @@ def test_api_server_is_away_during_a_promote(fleet: ClusterFleet) -> None:
         fleet.run("rollback", M)
         requests.now({M: {1}})
     requests.check()
+    fleet.namespace.wait("the rollback in the log", lambda: "m: {4: 100} -> {1: 100}" in log.read_text())
     logs.send_signal(signal.SIGINT)
-    said, _ = logs.communicate(timeout=30)
-    assert "m: {4: 100} -> {1: 100}" in said
+    logs.communicate(timeout=30)
 
 
 def test_version_fails_on_one_replica_only(fleet: ClusterFleet) -> None:
