@@ -169,12 +169,15 @@ class Executor:
     def _see_ports(self, parts: Sequence[Seen]) -> None:
         """Refuse to wait for a port of the host that somebody else has, or only root may have: Envoy alone knows.
 
+        It tries once; removed, it is made anew by the next `up`, which finds it missing.
+
         Raises:
             TfsdeployError: says which.
         """
         for envoy in (part for part in parts if ON_HOST in part.shape and part.part == "envoy"):
             lines = self._engine.log_lines(envoy.name, follow=False, tail=ENVOY_LINES)
             if (busy := busy_port(" ".join(lines), envoy.name)) is not None:
+                self._engine.remove(envoy.name)
                 raise busy
 
 
