@@ -32,7 +32,7 @@ def test_an_hour(s3: S3, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.Mon
         nonlocal ahead
         wanted = {("m", 1): record.digest}
         for files in replicas:
-            files.hold(wanted)
+            await files.hold(wanted)
             files.want(wanted)
         while not all(files.complete() for files in replicas):
             await asyncio.sleep(0.01)
@@ -42,7 +42,7 @@ def test_an_hour(s3: S3, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.Mon
         for _ in range(HOUR):
             ahead += 1
             for files in replicas:
-                files.hold(wanted)
+                await files.hold(wanted)
                 files.want(wanted)
             await asyncio.sleep(0)
         assert {files.known()["m", 1].state for files in replicas} == {"present"}
