@@ -20,7 +20,7 @@ from tfsdeploy.errors import TfsdeployError
     exits=(0, 1, 2, 5, 130),
     fields=("fleet", "target", "removed"),
 )
-@fleet_options(by_name=True, timeout=60.0, yes="End the fleet without asking.")
+@fleet_options(by_name=True, timeout=180.0, yes="End the fleet without asking.")
 def command(call: Call) -> None:
     """End every process of the fleet and remove its state; the store stays as it is.
 
