@@ -22,7 +22,7 @@ from tests.server.live import wait
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.channel import Limits
 from tfsdeploy.server.grpc_front import Front
-from tfsdeploy.server.http2 import PREFACE, field, frame
+from tfsdeploy.server.http2_frames import PREFACE, frame, header_field
 from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.workers import Workers
 
@@ -131,7 +131,7 @@ def test_what_is_to_be_inflated_is_not_for_the_event_loop(channel: grpc.Channel)
 def raw(served: Served, data: bytes, *, flags: int = 1, encoding: bytes = b"gzip", after: bytes, until: bytes) -> bytes:
     """What comes back for a request, up to what is waited for."""
     head = {b":method": b"POST", b":path": b"/echo", b":scheme": b"http", b"content-type": b"application/grpc"}
-    block = b"".join(field(name, value) for name, value in {**head, b"grpc-encoding": encoding}.items())
+    block = b"".join(header_field(name, value) for name, value in {**head, b"grpc-encoding": encoding}.items())
     received = b""
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
         client.sendall(PREFACE + frame(4, 0, 0) + frame(1, 4, 1, block) + frame(0, flags, 1, data) + after)
@@ -162,7 +162,7 @@ def test_what_was_asked_before_garbage_is_answered_and_the_garbage_named(served:
 def test_what_is_not_one_whole_message_is_refused(
     served: Served, data: bytes, flags: int, encoding: bytes, status: bytes
 ) -> None:
-    raw(served, data, flags=flags, encoding=encoding, after=b"", until=field(b"grpc-status", status))
+    raw(served, data, flags=flags, encoding=encoding, after=b"", until=header_field(b"grpc-status", status))
 
 
 def test_failures_have_a_code_and_a_text(channel: grpc.Channel) -> None:
@@ -194,7 +194,7 @@ def test_what_stands_in_line_is_not_begun_when_it_is_given_up(served: Served, ch
     for call in calls:
         call.cancel()
     assert channel.unary_unary("/echo")(b"y", timeout=20) == b"y"
-    wait("no stream is left", lambda: all(not one._http.streams() for one in served.front.connections))
+    wait("no stream is left", lambda: all(not one._sender.streams for one in served.front.connections))
 
 
 @pytest.mark.parametrize("served", [Limits(received_bytes=100, sent_bytes=50)], indirect=True)
@@ -254,7 +254,7 @@ def test_who_reads_a_large_answer_slowly_is_there(served: Served) -> None:
     size = 10 * 2**20  # more than the system's buffers hold
     body = b"\0" + size.to_bytes(4, "big") + bytes(size)
     head = {b":method": b"POST", b":path": b"/echo", b":scheme": b"http", b"content-type": b"application/grpc"}
-    block = b"".join(field(name, value) for name, value in head.items())
+    block = b"".join(header_field(name, value) for name, value in head.items())
     parts = [body[at : at + 16_000] for at in range(0, len(body), 16_000)]
     with socket.socket() as client:
         client.settimeout(20)
@@ -278,7 +278,7 @@ def test_who_reads_a_large_answer_slowly_is_there(served: Served) -> None:
 )
 def test_what_is_no_grpc_is_answered_by_http(served: Served, fields: tuple[bytes, bytes], status: bytes) -> None:
     head = {b":method": b"POST", b":path": b"/echo", b":scheme": b"http", b"content-type": b"application/grpc"}
-    block = b"".join(field(name, value) for name, value in {**head, fields[0]: fields[1]}.items())
+    block = b"".join(header_field(name, value) for name, value in {**head, fields[0]: fields[1]}.items())
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
         client.sendall(PREFACE + frame(4, 0, 0) + frame(1, 5, 1, block))
         received = b""

@@ -9,8 +9,10 @@ from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsdeploy.server import http2
-from tfsdeploy.server.http2 import DATA, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, Connection, Stream, frame
+from tfsdeploy.server import http2_frames as http2
+from tfsdeploy.server.http2 import Connection
+from tfsdeploy.server.http2_frames import DATA, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame
+from tfsdeploy.server.http2_sender import Stream
 
 START = PREFACE + frame(SETTINGS, 0, 0)
 
@@ -32,7 +34,7 @@ class Heard:
     def ended(self, stream: Stream) -> None:
         """Answer."""
         self.requests.append((stream.number, stream.head, bytes(stream.body)))
-        self.connection.answer(stream, b"\x88", bytes(stream.body), http2.field(b"grpc-status", b"0"))
+        self.connection.sender.answer(stream, b"\x88", bytes(stream.body), http2.header_field(b"grpc-status", b"0"))
 
     def reset(self, stream: Stream) -> None:
         """Remember."""
@@ -51,7 +53,7 @@ def opened() -> tuple[Heard, Connection]:
 
 def sent(connection: Connection) -> list[tuple[int, int, int, bytes]]:
     """What it sends: kind, flags, stream and payload of each frame."""
-    out, frames = connection.take(), []
+    out, frames = connection.sender.take(), []
     while out:
         size = int.from_bytes(out[:3], "big")
         frames.append((out[3], out[4], int.from_bytes(out[5:9], "big"), out[9 : 9 + size]))
@@ -80,7 +82,7 @@ def test_the_same_requests_however_the_bytes_arrive(bodies: list[bytes], data: s
 
 def test_answers_wait_for_room() -> None:
     _, connection = opened()
-    connection.receive(START + frame(HEADERS, 4, 1, http2.field(b":path", b"/a")))
+    connection.receive(START + frame(HEADERS, 4, 1, http2.header_field(b":path", b"/a")))
     for _ in range(10):
         connection.receive(frame(DATA, 0, 1, b"x" * 16_000))
     connection.receive(frame(DATA, 1, 1))
@@ -93,10 +95,10 @@ def test_answers_wait_for_room() -> None:
     assert data() == 0
     connection.receive(frame(WINDOW_UPDATE, 0, 0, (50_000).to_bytes(4, "big")))
     assert data() == 50_000
-    assert not connection.idle
+    assert connection.sender.streams
     connection.receive(frame(WINDOW_UPDATE, 0, 0, (200_000).to_bytes(4, "big")))
     assert data() == 160_000 - http2.DEFAULT_WINDOW - 50_000
-    assert connection.idle
+    assert not connection.sender.streams
 
 
 def test_a_window_for_all_streams_counts_for_those_that_are_open() -> None:
@@ -116,10 +118,10 @@ def test_a_window_for_all_streams_counts_for_those_that_are_open() -> None:
     assert data() == [1]
     connection.receive(room(39) + frame(WINDOW_UPDATE, 0, 0, (1).to_bytes(4, "big")))
     assert data() == [39]
-    assert connection.idle
+    assert not connection.sender.streams
 
 
-HEAD = frame(HEADERS, 4, 1, http2.field(b":path", b"/a"))
+HEAD = frame(HEADERS, 4, 1, http2.header_field(b":path", b"/a"))
 
 
 @pytest.mark.parametrize(
@@ -152,10 +154,10 @@ def test_what_breaks_the_protocol_ends_the_connection(raw: bytes, code: int) -> 
 def test_more_than_the_agreed_number_of_requests_is_refused() -> None:
     heard = Heard()
     heard.connection = connection = Connection(heard, 1)
-    connection.receive(START + HEAD + frame(HEADERS, 5, 3, http2.field(b":path", b"/a")))
+    connection.receive(START + HEAD + frame(HEADERS, 5, 3, http2.header_field(b":path", b"/a")))
     assert (http2.RST_STREAM, 0, 3, http2.REFUSED_STREAM.to_bytes(4, "big")) in sent(connection)
     connection.receive(frame(http2.RST_STREAM, 0, 1, http2.CANCEL.to_bytes(4, "big")))
-    connection.receive(frame(HEADERS, 5, 5, http2.field(b":path", b"/a")))
+    connection.receive(frame(HEADERS, 5, 5, http2.header_field(b":path", b"/a")))
     assert ([number for number, _, _ in heard.requests], heard.given_up) == ([5], [1])
 
 
@@ -163,9 +165,9 @@ def test_who_leaves_takes_what_was_sent_before_it_knew() -> None:
     heard, connection = opened()
     connection.receive(START)
     connection.go_away(soon=True)
-    connection.receive(frame(HEADERS, 5, 1, http2.field(b":path", b"/a")))
+    connection.receive(frame(HEADERS, 5, 1, http2.header_field(b":path", b"/a")))
     connection.go_away()
-    connection.receive(frame(HEADERS, 5, 3, http2.field(b":path", b"/a")))
+    connection.receive(frame(HEADERS, 5, 3, http2.header_field(b":path", b"/a")))
     assert [number for number, _, _ in heard.requests] == [1]
     lasts = [int.from_bytes(payload[:4], "big") for kind, _, _, payload in sent(connection) if kind == http2.GOAWAY]
     assert lasts == [http2.LARGEST_WINDOW, 1]
