@@ -10,5 +10,6 @@ spec:
   selector:
     {{ include "tfsdeploy.parts.selector" (dict "f" $.f "component" $.component) | trimAll "\n " | replace "\n" "\n    " }}
   ports:
-  - {name: agent, port: {{ $.f.agentPort }}, targetPort: agent, protocol: TCP}
+  # By number: before Kubernetes 1.32 a Service does not find a port by its name in a sidecar.
+  - {name: agent, port: {{ $.f.agentPort }}, targetPort: {{ $.f.agentPort }}, protocol: TCP}
 {{- end }}
