@@ -90,7 +90,8 @@ class Call:
         from tfsdeploy.targets.kubernetes.connection import PATIENCE_SECONDS, Place
         from tfsdeploy.targets.kubernetes.target import KubernetesTarget
 
-        patience = min(PATIENCE_SECONDS, self.timeout or PATIENCE_SECONDS)
+        # Why the API server does not answer is to be told before the command's own time is up.
+        patience = min(PATIENCE_SECONDS, 0.8 * self.timeout or PATIENCE_SECONDS)
         namespace = self.namespace or (None if self.named else self.fleet.namespace)
         place = Place(self.context, namespace, patience)
         return KubernetesTarget(self.named or self.fleet.name, place, self.report)

@@ -1,4 +1,4 @@
-"""How a command reaches a cluster: kubeconfig and context as `kubectl` reads them, time limits, safe retries."""
+"""How a command reaches a cluster: time limits, safe retries, and what the API server's refusals mean."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.release.configmap import Away
 from tfsdeploy.report import Report, Silent
+from tfsdeploy.targets.kubernetes import kubeconfig
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
@@ -78,10 +79,11 @@ class Connection:
 
         Raises:
             UsageError: there is no kubeconfig, or no such context.
+            TfsdeployError: the user's credentials plug-in failed.
         """
         with self._lock:
             if self._configuration is None:
-                self._configuration = _configuration(self._place.context)
+                self._configuration = kubeconfig.configuration(self._place.context)
         return self._configuration
 
     @cached_property
@@ -98,8 +100,7 @@ class Connection:
         Raises:
             UsageError: there is no kubeconfig, or no such context.
         """
-        entry: Mapping[str, Any] = _context(self._place.context)
-        return entry
+        return kubeconfig.context_entry(self._place.context)
 
     @property
     def context(self) -> str:
@@ -155,6 +156,9 @@ class Connection:
                         where=self.configuration.host,
                         hint="the kubeconfig's certificate-authority must be that of this cluster",
                     ) from error
+                if isinstance(error, ValueError):
+                    # An address that is none does not become one.
+                    raise UsageError(f"the kubeconfig's server cannot be asked: {error}") from error
                 reason = _innermost(error)
             else:
                 if answer.status_code not in _AWAY:
@@ -196,6 +200,7 @@ class Connection:
             verify=(configuration.ssl_ca_cert or True) if configuration.verify_ssl else False,
             timeout=(CONNECT_SECONDS, None if stream else ANSWER_SECONDS),
             stream=stream,
+            proxies=dict.fromkeys(("http", "https"), configuration.proxy) if configuration.proxy else None,
         )
 
     def _session(self) -> requests.Session:
@@ -220,48 +225,6 @@ class _NamedHost(HTTPAdapter):
 
     def init_poolmanager(self, *words: Any, **options: Any) -> None:
         super().init_poolmanager(*words, **options, server_hostname=self._name, assert_hostname=self._name)
-
-
-def _package() -> tuple[Any, Any]:
-    """The modules of the `kubernetes` package that read what `kubectl` reads."""
-    try:
-        from kubernetes import client, config
-    except ImportError as error:
-        hint = "pip install 'tfsdeploy[kubernetes]'"
-        raise TfsdeployError("the target kubernetes needs the package kubernetes", hint=hint) from error
-    return client, config
-
-
-def _configuration(context: str | None) -> Any:
-    client, config = _package()
-    made = client.Configuration()
-    try:
-        config.load_kube_config(context=context, client_configuration=made)
-    except config.ConfigException as error:
-        raise _unknown(error) from error
-    return made
-
-
-def _context(wanted: str | None) -> Any:
-    _, config = _package()
-    try:
-        contexts, active = config.list_kube_config_contexts()
-    except config.ConfigException as error:
-        raise _unknown(error) from error
-    if wanted is None:
-        return active
-    found = next((context for context in contexts if context["name"] == wanted), None)
-    if found is None:
-        names = ", ".join(sorted(str(context["name"]) for context in contexts))
-        raise _unknown(ValueError(f"there is no context {wanted}, but {names}"))
-    return found
-
-
-def _unknown(error: Exception) -> UsageError:
-    return UsageError(
-        f"no cluster is known: {error}",
-        hint="KUBECONFIG names a file as for kubectl; --context chooses one of its contexts",
-    )
 
 
 def _checked(answer: requests.Response, method: str, path: str) -> requests.Response:
