@@ -60,4 +60,6 @@ def test_words() -> None:
     # Nobody may grant what he has not.
     assert {"get pods/log", "create roles.rbac.authorization.k8s.io", "watch endpointslices.discovery.k8s.io"} <= said
     assert {"update leases.coordination.k8s.io", "list events"} <= said
+    assert {"get pods/portforward", "get pods"} <= said
+    assert not {"patch leases.coordination.k8s.io", "list leases.coordination.k8s.io"} & said
     assert not any(words.startswith("delete pods") for words in said)

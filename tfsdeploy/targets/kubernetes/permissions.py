@@ -11,6 +11,7 @@ from tfsdeploy.targets.kubernetes.kinds import EVENT, KINDS, LEASE, POD, Kind, k
 from tfsdeploy.targets.kubernetes.objects import Manifest, Objects
 
 _OBJECT_VERBS = ("get", "list", "create", "patch", "delete")
+_LEASE_VERBS = ("get", "create", "update", "delete")
 
 Rule = Mapping[str, Any]
 """A ResourceRule of a SelfSubjectRulesReview."""
@@ -35,16 +36,17 @@ class Permission:
 
 def needed(manifests: Sequence[Manifest]) -> list[Permission]:
     """What it takes to apply a fleet's objects, to take its Lease, to write its release, and to look at its pods."""
-    objects = sorted({*map(kind_of, manifests), LEASE}, key=lambda kind: kind.plural)
+    objects = sorted({*map(kind_of, manifests)}, key=lambda kind: kind.plural)
     return [
         *(Permission(verb, kind) for kind in objects for verb in _OBJECT_VERBS),
         *(Permission("list", kind) for kind in KINDS if not kind.rare and kind not in objects),
-        Permission("update", LEASE),
+        *(Permission(verb, LEASE) for verb in _LEASE_VERBS),
         Permission("update", kind_named("ConfigMap")),
         Permission("list", EVENT),
-        Permission("list", POD),
+        *(Permission(verb, POD) for verb in ("get", "list")),
         Permission("get", POD, "log"),
-        Permission("create", POD, "portforward"),
+        # A websocket is opened by a GET; from 1.35 on that takes `create` as well (kubernetes/enhancements, KEP-4006).
+        *(Permission(verb, POD, "portforward") for verb in ("get", "create")),
         *sorted(set(_handed_on(manifests)), key=str),
     ]
 
