@@ -49,7 +49,8 @@ def command(call: Call, files: tuple[Path, ...], output: str) -> None:
         call.check_local()
         rendered = render_docker(fleets) if target == "docker" else render_local(fleets)
     if rendered.level not in (None, "restricted"):
-        call.report.warn(f"the namespace must allow the Pod Security level {rendered.level}: a volume is inline")
+        why = "a volume is inline or a folder of the node"
+        call.report.warn(f"the namespace must allow the Pod Security level {rendered.level}: {why}")
     if call.answer.json:
         rows = [{"path": path, "text": text} for path, text in rendered.artefacts.items()]
         name = fleets[0].name if len(fleets) == 1 else None

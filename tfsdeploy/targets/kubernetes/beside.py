@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,16 +37,17 @@ def run(objects: Objects, gateway: Manifest, args: Sequence[str], report: Report
     Raises:
         TfsdeployError: the pod did not start, or did not end in time.
     """
-    job = objects.create(job_like(gateway, args, seconds))
+    job = job_like(gateway, args, seconds)
     name = job["metadata"]["name"]
     try:
+        objects.create(job)
         return _ended(objects, name, report, time.monotonic() + START_SECONDS + seconds)
     finally:
         objects.delete(_JOB, name)
 
 
 def job_like(gateway: Mapping[str, Any], args: Sequence[str], seconds: float) -> Manifest:
-    """The Job. Pure; see `run`."""
+    """The Job, under a name of its own; see `run`."""
     pod = gateway["spec"]["template"]["spec"]
     agent = next(row for row in (*pod.get("initContainers", ()), *pod["containers"]) if row["name"] == "agent")
     # Not by the label `instance`: Argo CD may put its application's name there.
@@ -61,7 +63,8 @@ def job_like(gateway: Mapping[str, Any], args: Sequence[str], seconds: float) ->
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"generateName": f"{fleet}-bench-", "labels": labels},
+        # Known before it is made: who is interrupted while it is being made removes it all the same.
+        "metadata": {"name": f"{fleet}-bench-{uuid.uuid4().hex[:8]}", "labels": labels},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": round(START_SECONDS + seconds),

@@ -77,10 +77,14 @@ def _abandoned(objects: Objects, fleet: str, name: str) -> dict[str, Any] | None
 
     Raises:
         Busy: its holder lives.
+        TfsdeployError: it is somebody else's.
     """
     first = there = objects.get(LEASE, name)
     end = time.monotonic() + LEASE_SECONDS
     while there is not None and first is not None and time.monotonic() < end:
+        if (there["metadata"].get("labels") or {}).get(INVENTORY_LABEL) != fleet:
+            hint = "give the fleet another name or namespace, or remove it"
+            raise TfsdeployError(f"not made by tfsdeploy for fleet {fleet}: lease/{name}", hint=hint)
         if there["spec"]["renewTime"] != first["spec"]["renewTime"]:
             spec = there["spec"]
             raise Busy(
