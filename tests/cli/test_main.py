@@ -42,13 +42,17 @@ def test_help_has_examples_and_exit_codes(name: str, run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("promot",), "No such command 'promot'"),
+        (("promot",), "No such command 'promot'; did you mean promote?"),
+        (("deploy",), "No such command 'deploy'"),
         (("rollback",), "Missing argument 'MODEL'"),
         (("rollback", "m", "--to", "0"), "'0' is no version"),
         (("status", "-o", "yaml"), "Invalid value for '-o' / '--output': 'yaml' is not one of 'text', 'json'"),
         (("status", "--nope"), "No such option '--nope'"),
         (("status", "-f", "gone.yaml"), "there is no such file"),
-        (("status", "--fleet", "gone"), "fleet gone is not up"),
+        (
+            ("status", "--fleet", "gone"),
+            "fleet gone is not up\n  hint: up on this machine: none; for a fleet elsewhere",
+        ),
     ],
 )
 def test_wrong_usage(words: tuple[str, ...], message: str, run: Run) -> None:

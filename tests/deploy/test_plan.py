@@ -74,7 +74,9 @@ def test_a_first_release_takes_pins_and_the_newest_versions() -> None:
 def test_a_model_without_a_version_waits_for_one() -> None:
     plan = release_plan(NOTHING, fleet({"b": {}}), Shelf())
     assert plan.models == {}
-    assert plan.warnings == ("model b has no committed version yet; push one and run `tfsdeploy up` again",)
+    assert plan.warnings == (
+        "model b has no committed version in file:///models yet; push one and run `tfsdeploy up` again",
+    )
 
 
 def test_a_model_whose_first_promote_failed_gets_the_newest_version() -> None:

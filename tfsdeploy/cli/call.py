@@ -103,16 +103,23 @@ class Call:
         Raises:
             UsageError: the fleet is not up (names those that are), or its name belongs to another file.
         """
-        from tfsdeploy.targets.local.state import fleet_names, home_folder
-
         settings = self.target.settings()
         if settings is not None:
             self.check_owner(settings)
             return settings
-        others = ", ".join(fleet_names(home_folder())) if self.target.kind == "local" else ""
-        hint = f"the fleets here: {others}" if others and self.named else "run `tfsdeploy up` first"
-        # Most often it is another cluster or namespace that was meant.
-        raise UsageError(f"fleet {self.target.fleet} is not up", where=self.target.where(), hint=hint)
+        raise UsageError(f"fleet {self.target.fleet} is not up", where=self.target.where(), hint=self._other_places())
+
+    def _other_places(self) -> str:
+        """Where a fleet that is not up may be after all."""
+        from tfsdeploy.targets.local.state import fleet_names, home_folder
+
+        if self.target.kind == "kubernetes":
+            return "run `tfsdeploy up` first, or name its place: --context and --namespace"
+        if self.target.kind != "local" or self.named is None:
+            return "run `tfsdeploy up` first"
+        others = ", ".join(fleet_names(home_folder())) or "none"
+        elsewhere = "" if self.kind else "; for a fleet elsewhere add -t docker or -t kubernetes"
+        return f"up on this machine: {others}{elsewhere}"
 
     def check_local(self) -> None:
         """Refuse what says nothing of a fleet on this machine.

@@ -53,7 +53,8 @@ def command(answer: Answer, name: str | None, replicas: int, free_ports: bool, o
         )
     file = folder / "fleet.yaml"
     if os.path.lexists(file):
-        raise UsageError("there is a fleet file already; nothing was changed", where=str(file))
+        hint = "`tfsdeploy up` starts its fleet; `tfsdeploy init NAME` makes another one, in a folder of its own"
+        raise UsageError("there is a fleet file already; nothing was changed", where=str(file), hint=hint)
     text = starter_text(fleet_name)
     text = text.replace("replicas: 2 ", f"replicas: {replicas} ", 1)
     if free_ports:

@@ -16,7 +16,14 @@ class PassedOn(Command):
         return []
 
 
-@click.command("server", cls=PassedOn)
+EXAMPLES = """\b
+Examples:
+  tfsdeploy server --help    # all flags
+  tfsdeploy server --port=8500 --rest_api_port=8501 --model_name=ranker --model_base_path=$PWD/models/ranker
+"""
+
+
+@click.command("server", cls=PassedOn, epilog=EXAMPLES)
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Run the embedded model server; takes tensorflow_model_server's flags."""

@@ -80,7 +80,7 @@ def running_findings(troubles: Sequence[str], lost: Mapping[str, Sequence[int]])
         lost: versions that the release holds and the store does not have, by model.
     """
     for trouble in troubles:
-        yield Finding("fleet", False, trouble, "`tfsdeploy up` starts what is missing; `tfsdeploy logs` says why")
+        yield Finding("fleet", False, trouble, "`tfsdeploy up` starts what is missing; `tfsdeploy logs NAME` says more")
     if not troubles:
         yield Finding("fleet", True, "every replica and gateway is well")
     for model, versions in lost.items():

@@ -89,7 +89,9 @@ def release_plan(
     for name in (name for name in fleet.models if name not in there and name not in models):
         newest = committed.newest(name)
         if newest is None:
-            warnings.append(f"model {name} has no committed version yet; push one and run `tfsdeploy up` again")
+            warnings.append(
+                f"model {name} has no committed version in {fleet.store.url} yet; push one and run `tfsdeploy up` again"
+            )
             continue
         models[name] = add(newest, committed.digest(name, newest))
         lines.append(f"model {name}: added with version {newest}, the newest that is committed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from tfsdeploy.names import parse_version
 
 _SAVE = "save it with model.export(...) or tf.saved_model.save(...)"
+_NAME = "name the folder that holds saved_model.pb"
 
 # By suffix, longest first: what it is, and how it becomes a SavedModel.
 _FILES = {
@@ -36,7 +37,7 @@ def what_is(path: Path) -> tuple[str, str]:
     if path.is_file():
         return _file(path)
     if not path.is_dir():
-        return "nothing is there" if not path.exists() else "it is neither a file nor a folder", ""
+        return "nothing is there" if not path.exists() else "it is neither a file nor a folder", _NAME
     names = sorted(entry.name for entry in path.iterdir())
     if not names:
         return "the folder is empty", _SAVE
