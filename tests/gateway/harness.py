@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 
-from tfsdeploy.gateway.admin import ACKNOWLEDGEMENTS, acknowledged
+from tfsdeploy.gateway.admin import acknowledged
 from tfsdeploy.gateway.files import PAUSE_SECONDS, File, clusters_file, routes_files
 from tfsdeploy.gateway.shape import GatewayShape, envoy_command, shape_files
 from tfsdeploy.gateway.table import Endpoint, Table, union
@@ -107,7 +107,7 @@ class Gateway:
         """Writes files and waits until Envoy uses them."""
         for file in files:
             file.write(self.folder)
-        wait("Envoy's acknowledgement", lambda: acknowledged(self.admin(ACKNOWLEDGEMENTS), files))
+        wait("Envoy's acknowledgement", lambda: acknowledged(self.admin("/stats?filter=version_text"), files))
 
     def apply(self, table: Table) -> None:
         """Moves Envoy to a table in the order that loses nothing."""

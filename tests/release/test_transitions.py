@@ -89,7 +89,7 @@ versions = st.integers(1, 6)
 
 @st.composite
 def steps(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    kind = draw(st.sampled_from(["begin", "shift", "finish", "take_out", "rollback", "settle", "retire", "fold"]))
+    kind = draw(st.sampled_from(["begin", "shift", "finish", "take_out", "rollback", "settle", "fold"]))
     match kind:
         case "begin":
             to = draw(versions)
@@ -105,8 +105,6 @@ def steps(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             return kind, {"share": draw(st.integers(1, 100)), "settled": draw(st.booleans())}
         case "rollback":
             return kind, {"to": draw(st.none() | versions), "settled": draw(st.booleans())}
-        case "retire":
-            return kind, {"version": draw(versions)}
         case "settle":
             return kind, {"keep": draw(st.integers(0, 2))}
         case "fold":

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 
-from tfsdeploy.cli.answer import colours, paint
+from tfsdeploy.cli.answer import paint
 
 PLAIN_SECONDS = 5.0
 """Where lines stay, what is waited for is told this often, and not before the first second is over."""
@@ -18,7 +18,6 @@ class TerminalReport:
     def __init__(self) -> None:
         self._stream = sys.stderr
         self._live = self._stream.isatty()
-        self._coloured = colours(self._stream)
         self._started = time.monotonic()
         self._shown = ""
         self._told = self._started + 1.0 - PLAIN_SECONDS

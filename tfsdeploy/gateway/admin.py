@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from tfsdeploy.gateway.files import CLUSTERS_FILE, ROUTES_FILE, File
 from tfsdeploy.gateway.shape import LISTENERS
 
-ACKNOWLEDGEMENTS = "/stats?type=TextReadouts&filter=version_text"
-"""``GET`` this; the answer is for :func:`acknowledged`."""
-
 VERSION_STATISTIC = {
     LISTENERS: "listener_manager.lds.version_text",
     CLUSTERS_FILE: "cluster_manager.cds.version_text",
@@ -34,7 +31,7 @@ def acknowledged(statistics: str, files: Iterable[File]) -> bool:
     """Whether Envoy uses exactly these files.
 
     Args:
-        statistics: its answer to ``GET`` :data:`ACKNOWLEDGEMENTS`.
+        statistics: its answer to ``GET /stats``, with the statistics of :data:`VERSION_STATISTIC`.
         files: what was written.
     """
     reported = _parsed(statistics)

@@ -4,7 +4,8 @@
               │          │
               └─ take_out┘                          the load or a gate failed: as it was before
     rollback                                        always wins; one generation
-    label, retire, fold                             labels; free memory; what the fleet file pins
+    settle                                          effective everywhere: what is beyond `keep` leaves
+    label, fold                                     labels; what the fleet file pins
 
 ``settled`` says whether the traffic that the state asks for is known to be effective at every gateway. If it is not,
 the split to keep meanwhile stays the one before it: nobody knows more than that it works.
@@ -147,23 +148,6 @@ def settle(model: ModelRelease, keep: int) -> ModelRelease:
     calm = replace(model, from_=None)
     beyond = _beyond(calm, set(), keep)
     return replace(calm, versions={v: d for v, d in calm.versions.items() if v not in beyond})
-
-
-def retire(model: ModelRelease, version: int) -> ModelRelease:
-    """Let go of a version that has no traffic.
-
-    Raises:
-        Refused: the version has traffic, or may get it back while a barrier is closed.
-    """
-    if version in _with_traffic(model) or (model.rollout and version == model.rollout.to):
-        raise Refused(f"version {version} has traffic or is about to get some, so it stays loaded")
-    held = {v: d for v, d in model.versions.items() if v != version}
-    return replace(
-        model,
-        versions=held,
-        previous=None if model.previous == version else model.previous,
-        labels=_labels_within(model.labels, set(held)),
-    )
 
 
 def fold(release: Release, pins: Pins, *, keep: int, settled: frozenset[str] = frozenset()) -> dict[str, ModelRelease]:

@@ -66,7 +66,7 @@ def processes(fleet: Fleet, kind: Kind, place: Place) -> tuple[ProcessSpec, ...]
     """The processes of a unit, in the order in which they start."""
     if kind == "replica":
         return (_replica_agent(fleet, place), _server(fleet, place))
-    return (_gateway_agent(fleet, place), _envoy(fleet, place))
+    return (_gateway_agent(fleet, place), _envoy(place))
 
 
 def files(fleet: Fleet, kind: Kind) -> dict[str, str]:
@@ -103,7 +103,7 @@ def unit(fleet: Fleet, kind: Kind, ordinal: int, place: Place) -> UnitSpec:
 
 
 def _replica_agent(fleet: Fleet, place: Place) -> ProcessSpec:
-    argv = _agent("replica", fleet, place) | {
+    argv = _agent(fleet, place) | {
         "--store": fleet.store.url,
         "--folder": str(place.folder / "agent"),
         "--server-rest": place.at("rest"),
@@ -153,7 +153,7 @@ def _program(server: str) -> tuple[str, ...]:
 
 
 def _gateway_agent(fleet: Fleet, place: Place) -> ProcessSpec:
-    argv = _agent("gateway", fleet, place) | {
+    argv = _agent(fleet, place) | {
         "--pins": str(place.fleet / "pins.json"),
         "--replicas": str(place.fleet / "replicas"),
         "--folder": str(place.folder),
@@ -175,12 +175,12 @@ def _gateway_agent(fleet: Fleet, place: Place) -> ProcessSpec:
     )
 
 
-def _envoy(fleet: Fleet, place: Place) -> ProcessSpec:
+def _envoy(place: Place) -> ProcessSpec:
     command = envoy_command(GatewayShape(drain_seconds=DRAIN_SECONDS))
     return _process("envoy", command, place, gate=str(place.folder / LISTENERS), stop_seconds=10)
 
 
-def _agent(kind: Kind, fleet: Fleet, place: Place) -> dict[str, str]:
+def _agent(fleet: Fleet, place: Place) -> dict[str, str]:
     return {
         "--name": place.name,
         "--fleet": fleet.name,
