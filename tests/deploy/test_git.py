@@ -92,6 +92,59 @@ def test_a_canary_is_one_commit_too(repository: Path) -> None:
     assert load_fleet(repository / "fleet.yaml").models["ranker"].canary is not None
 
 
+def test_what_to_push_is_said_wherever_the_commit_is(repository: Path) -> None:
+    assert committed(repository).push == "git push origin main"
+    git(repository, "config", "branch.main.remote", "upstream")
+    assert committed(repository, CANARY).push == "git push upstream main"
+    git(repository, "checkout", "--quiet", "--detach")
+    done = committed(repository, SEVEN)
+    assert (done.branch, done.push) == ("", "git push origin HEAD:BRANCH")
+    assert git(repository, "rev-parse", "--short", "HEAD").strip() == done.commit
+
+
+def test_a_file_deep_in_the_repository_with_any_name(repository: Path) -> None:
+    home = repository / "teams" / "größe & maß"
+    home.mkdir(parents=True)
+    for name in ("fleet.yaml", "deploy"):
+        git(repository, "mv", name, str(home / name))
+    with pytest.raises(UsageError, match=r"not committed yet: .*größe & maß"):
+        committed(home)
+    git(repository, "commit", "--quiet", "--all", "-m", "Move")
+    committed(home)
+    assert "version: 8" in git(repository, "show", f"HEAD:{home.relative_to(repository)}/fleet.yaml")
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_a_folder_that_git_ignores_is_refused_and_not_left_behind(repository: Path) -> None:
+    (repository / ".gitignore").write_text("/out*\n")
+    file = repository / "fleet.yaml"
+    with pytest.raises(UsageError, match=r"\.gitignore:1:/out\*"):
+        commit_model(file, repository / "out", "ranker", EIGHT, namespace=None, message="m", why="")
+    assert not (repository / "out").exists()
+    assert file.read_text() == FLEET
+
+
+@pytest.mark.parametrize(("breaks", "said"), [("author", "tell me who you are"), ("git", "git cannot be run")])
+def test_without_an_author_or_git_nothing_is_left_half_done(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, breaks: str, said: str
+) -> None:
+    if breaks == "git":
+        monkeypatch.setenv("PATH", "/nowhere")
+    else:
+        for who in ("AUTHOR", "COMMITTER"):
+            monkeypatch.delenv(f"GIT_{who}_NAME")
+            monkeypatch.delenv(f"GIT_{who}_EMAIL")
+        monkeypatch.setenv("HOME", "/nowhere")
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+        git(repository, "config", "user.useConfigOnly", "true")
+    with pytest.raises(TfsdeployError, match=said):
+        committed(repository)
+    monkeypatch.undo()
+    assert (repository / "fleet.yaml").read_text() == FLEET
+    assert git(repository, "status", "--porcelain") == ""
+
+
 def test_what_cannot_be_committed_is_refused_before_anything_is_written(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not pinned"):
         committed(repository, name="free")

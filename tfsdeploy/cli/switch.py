@@ -75,7 +75,8 @@ def commit(call: Call, model: str, wanted: ModelRelease, author: Author, folder:
     )
     call.answer.give({"commit": done.commit})
     if not call.answer.json:
-        click.echo(f"{model}: commit {done.commit} on {done.branch} is to be pushed: git push origin {done.branch}")
+        where = f"on {done.branch}" if done.branch else "on no branch"
+        click.echo(f"{model}: commit {done.commit} {where} is to be pushed: {done.push}")
 
 
 def _body(author: Author) -> str:

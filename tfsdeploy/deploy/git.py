@@ -12,14 +12,27 @@ from tfsdeploy.deploy.rendering import home_below, render_kubernetes
 from tfsdeploy.errors import TfsdeployError, UsageError
 from tfsdeploy.fleet.load import parse_fleet, read_text
 from tfsdeploy.release.model import ModelRelease
+from tfsdeploy.render.kubernetes.artefacts import KUSTOMIZATION
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A commit: its hash, and the branch that it is on; both as people write them."""
+    """A commit.
+
+    Attributes:
+        commit: its hash, as people write it.
+        branch: that it is on; empty if no branch is checked out.
+        remote: where that branch goes.
+    """
 
     commit: str
     branch: str
+    remote: str = "origin"
+
+    @property
+    def push(self) -> str:
+        """The command that pushes it."""
+        return f"git push {self.remote} {self.branch or 'HEAD:BRANCH'}"
 
 
 def commit_model(
@@ -37,7 +50,8 @@ def commit_model(
         why: its body; may be empty.
 
     Raises:
-        UsageError: there is no repository, the file does not pin the model, or something there is not committed yet.
+        UsageError: there is no repository, the file does not pin the model, something there is not committed yet, or
+            Git is to ignore the folder.
         TfsdeployError: Git refuses; file and folder are as they were.
     """
     text = read_text(file)
@@ -72,7 +86,8 @@ class _Repository:
 
     def __init__(self, file: Path, folder: Path) -> None:
         self._file = file.absolute()
-        self._paths = (str(self._file), str(folder.absolute()))
+        self._folder = folder.absolute()
+        self._paths = (str(self._file), str(self._folder))
 
     def check_clean(self) -> None:
         found = self._git("status", "--porcelain", "--", *self._paths, usage=True)
@@ -82,13 +97,18 @@ class _Repository:
                 where=str(self._file.parent),
                 hint="commit or take back what is there, so that the commit holds this change alone",
             )
+        if rule := self._git("check-ignore", "--verbose", "--", str(self._folder / KUSTOMIZATION), check=False):
+            hint = "take the rule back, or render into another folder"
+            raise UsageError(f"Git ignores it: {rule.split(chr(9))[0]}", where=str(self._folder), hint=hint)
 
     def commit(self, message: str, why: str) -> Committed:
         self._git("add", "--all", "--", *self._paths)
         bodies = ("-m", why) if why else ()
         self._git("commit", "--quiet", "-m", message, *bodies, "--", *self._paths)
-        branch = self._git("rev-parse", "--abbrev-ref", "HEAD").strip()
-        return Committed(self._git("rev-parse", "--short", "HEAD").strip(), branch)
+        commit = self._git("rev-parse", "--short", "HEAD").strip()
+        branch = self._git("symbolic-ref", "--quiet", "--short", "HEAD", check=False).strip()
+        remote = self._git("config", f"branch.{branch}.remote", check=False).strip() if branch else ""
+        return Committed(commit, branch, remote or "origin")
 
     def restore(self) -> None:
         """Make everything as it was committed last: it was so before."""
@@ -101,7 +121,12 @@ class _Repository:
     def _git(self, *words: str, usage: bool = False, check: bool = True) -> str:
         try:
             done = subprocess.run(
-                ["git", *words], cwd=self._file.parent, capture_output=True, text=True, check=False, errors="replace"
+                ["git", "-c", "core.quotePath=false", *words],
+                cwd=self._file.parent,
+                capture_output=True,
+                text=True,
+                check=False,
+                errors="replace",
             )
         except OSError as error:
             raise UsageError(f"git cannot be run: {error.strerror}", hint="install git, or leave out --git") from error
