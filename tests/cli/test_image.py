@@ -71,6 +71,14 @@ def test_what_cannot_be_done(run: Run, calls: Path, words: tuple[str, ...], code
     assert said in shown.err
 
 
+@pytest.mark.parametrize("action", ["build", "push"])
+def test_what_is_named_by_its_digest_is_built_already(run: Run, calls: Path, tmp_path: Path, action: str) -> None:
+    (tmp_path / "fleet.yaml").write_text(f'{FILE}agent: {{image: "team/agent@sha256:{"a" * 64}"}}\n')
+    refused = run("image", action)
+    assert (refused.code, "by its tag" in refused.err) == (2, True)
+    assert not calls.exists()
+
+
 def test_programs_that_are_not_there(run: Run, calls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert "the program docker is not there" in run("image", "build").err

@@ -38,6 +38,9 @@ def command(call: Call, action: str, platforms: tuple[str, ...], pushed: bool) -
     if action != "build" and (platforms or pushed):
         raise UsageError("--platform and --push belong to `image build`")
     own = images.own_images(call.fleet)
+    if pinned := [image.name for image in own if "@" in image.name and action != "load"]:
+        hint = "name it by its tag to build and push it, and write the digest that the registry gives it afterwards"
+        raise UsageError(f"{pinned[0]} is named by its digest, which only an image has that is built", hint=hint)
     if action == "build":
         images.build(own, platforms, call.report, pushed=pushed)
     elif action == "push":
