@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -78,11 +79,14 @@ def shop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             fleet.push(M, 1)
             fleet.spec["models"] = {M: {}}
             fleet.up()
+            fleet.answers()
             fleet.push(M, 2)
             fleet.push(M, 3)
             yield fleet
             fleet.run("down", "--yes")
-            assert not namespace.get("all,configmaps,roles,networkpolicies", "-l", "tfsdeploy/fleet=shop")
+            # What a Deployment has made goes after it.
+            left = partial(namespace.get, "all,configmaps,roles,networkpolicies", "-l", "tfsdeploy/fleet=shop")
+            namespace.wait("the end of everything", lambda: not left())
     finally:
         namespace.delete()
 

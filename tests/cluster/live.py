@@ -101,6 +101,16 @@ class ClusterFleet:
         """Wait until the fleet says that all is well."""
         self.namespace.wait("a healthy fleet", lambda: self.status()["healthy"], 120)
 
+    def address(self) -> str:
+        """The gateways' Service, as nodes and pods reach it."""
+        (service,) = self.namespace.get("services", "--field-selector", "metadata.name=shop-gateway")
+        return str(service["spec"]["clusterIP"])
+
+    def answers(self) -> None:
+        """Wait until a node is answered at the Service: it hears in its own time which pods are ready."""
+        url = f"http://{self.address()}:8501/v1/models/{M}:predict"
+        self.namespace.wait("an answer", lambda: self.namespace.ask(url, {"instances": [1.0]})[0] == 200)
+
     def effective(self, model: str, traffic: dict[int, int]) -> bool:
         """Whether every gateway serves this split."""
         wanted = {str(version): share for version, share in traffic.items()}
@@ -130,9 +140,7 @@ class ClusterFleet:
             rate: requests a second.
             address: of one gateway; None: the Service's.
         """
-        if address is None:
-            (service,) = self.namespace.get("services", "--field-selector", "metadata.name=shop-gateway")
-            address = service["spec"]["clusterIP"]
+        address = address or self.address()
         words = (f"http://{address}:8501", f"{address}:8500", str(rate))
         inside = ["nsenter", f"--target={self.namespace.cluster.machine(1).first.pid}", "--net", "--"]
         argv = [*inside, sys.executable, "-m", "tests.cluster.load", *words]

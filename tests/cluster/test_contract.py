@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +29,7 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("contract-kubernetes")
     write_example(folder / "source")
     FileStore(folder / "models").publish("half_plus_two", folder / "source", 1)
-    namespace = Namespace(cluster, "contract")
+    namespace = Namespace(cluster, f"contract-{os.getpid()}")
     namespace.create()
     try:
         with claim_of(namespace, "models", folder / "models"), pytest.MonkeyPatch.context() as environment:

@@ -93,8 +93,9 @@ class Shop:
 
     @contextmanager
     def asked(self, allowed: set[float]) -> Iterator[Counter[Any]]:
-        """Ask all the time while the block runs; every answer must be one of these."""
+        """Ask all the time while the block runs, once nodes know the gateway; every answer must be one of these."""
         address, seen, enough = self.address(), Counter[Any](), threading.Event()
+        self.namespace.wait("an answer", lambda: self.answer(address) in allowed)
 
         def ask() -> None:
             while not enough.is_set():
@@ -147,10 +148,10 @@ def test_a_fleet_follows_its_release_whatever_happens_to_the_api_server(shop: Sh
     assert how == "Complete", said
     assert "effective at every gateway" in said
     address = shop.address()
-    assert shop.answer(address) == 1.0
     shop.publish(2, tmp_path)
 
     with shop.asked({1.0, 2.0}) as seen:
+        assert shop.answer(address) == 1.0
         shop.move(2)
         shop.until_effective(2)
         assert shop.answer(address) == 2.0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +32,18 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.git("init", "--quiet", "--initial-branch=main")
+
+    @classmethod
+    def begin(cls, folder: Path) -> Repository:
+        """A new one."""
+        made = cls(folder)
+        made.git("init", "--quiet", "--initial-branch=main")
+        return made
+
+    def clone(self) -> Repository:
+        """Another one that follows it, as a controller in the cluster has it."""
+        self.git("clone", "--quiet", ".", "clone")
+        return Repository(self.folder / "clone")
 
     def git(self, *words: str) -> str:
         """What git prints."""
@@ -57,25 +70,26 @@ def rendered_job(folder: Path) -> str:
 
 
 @contextmanager
-def applied(namespace: Namespace, folder: Path) -> Iterator[Rounds]:
-    """Apply what is in the folder every few seconds while the block runs, and prune what is not there any more."""
-    ended, rounds = threading.Event(), Rounds()
+def applied(namespace: Namespace, repository: Repository) -> Iterator[Rounds]:
+    """Apply what is committed every few seconds while the block runs, and prune what is not there any more."""
+    ended, rounds, clone = threading.Event(), Rounds(), repository.clone()
 
     def loop() -> None:
         while not ended.wait(APPLY_SECONDS):
-            namespace.cluster.kubectl("apply", "--server-side", "-k", str(folder / "deploy"), check=False)
+            clone.git("pull", "--quiet", "--ff-only")
+            namespace.cluster.kubectl("apply", "--server-side", "-k", str(clone.folder / "deploy"), check=False)
             for job in namespace.get("jobs", "-l", "tfsdeploy/fleet"):
-                if job["metadata"]["name"] != rendered_job(folder):
+                if job["metadata"]["name"] != rendered_job(clone.folder):
                     namespace.kubectl("delete", "job", job["metadata"]["name"], "--ignore-not-found")
             rounds.count += 1
 
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
-        yield rounds
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        looping = pool.submit(loop)
+        try:
+            yield rounds
+        finally:
+            ended.set()
+        looping.result()
 
 
 def permissions(namespace: Namespace) -> dict[str, set[tuple[str, str, str]]]:
@@ -112,7 +126,7 @@ def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypat
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "ann")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "ann@example.org")
-    namespace = Namespace(cluster, "gitops")
+    namespace = Namespace(cluster, f"gitops-{os.getpid()}")
     namespace.create()
     try:
         fleet = ClusterFleet(tmp_path, namespace)
@@ -126,7 +140,7 @@ def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypat
 
 
 def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
-    repository = Repository(fleet.folder)
+    repository = Repository.begin(fleet.folder)
 
     def pinned(version: int) -> None:
         fleet.spec["models"] = {M: {"version": version}, FREE: {}}
@@ -141,7 +155,7 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
         namespace.wait(f"version {version}", lambda: fleet.effective(M, {version: 100}), 150)
 
     pinned(1)
-    with applied(namespace, fleet.folder) as rounds:
+    with applied(namespace, repository) as rounds:
         namespace.wait("the Job of the pins", done, 180)
         serves(1)
         # A model that Git does not decide about waits for somebody who does.

@@ -90,6 +90,7 @@ def test_models_come_from_s3(namespace: Namespace, tmp_path: Path, monkeypatch: 
         fleet.spec |= {"store": store.url, "storeOptions": options, "models": {M: {"version": 1}}}
         fleet.spec["serving"]["disk"] = "1Gi"
         fleet.up()
+        fleet.answers()
         rows = fleet.run("versions", M, "-o", "json").document["versions"]
         assert [(row["version"], row["signed"]) for row in rows] == [(1, [key.public]), (2, [key.public]), (3, None)]
         assert "not signed" in fleet.run("promote", M, "3", code=4).err

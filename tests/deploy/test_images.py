@@ -37,7 +37,7 @@ FILE = "apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: pvc://models\n
             ("linux/arm64",),
             False,
             "docker buildx build --file images/agent.Dockerfile --tag mirror.example/tfsdeploy/agent:1 "
-            "--platform linux/arm64 .",
+            "--platform linux/arm64 --load .",
         ),
     ],
 )

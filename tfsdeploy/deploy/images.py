@@ -54,7 +54,9 @@ def build_command(image: Image, platforms: Sequence[str], *, push: bool) -> list
     common = ["--file", image.dockerfile, "--tag", image.name]
     if not platforms:
         return ["docker", "build", *common, "."]
-    return ["docker", "buildx", "build", *common, "--platform", ",".join(platforms), *(["--push"] if push else []), "."]
+    # A builder that is not the engine's own keeps what it built to itself, unless it is told.
+    kept = "--push" if push else "--load"
+    return ["docker", "buildx", "build", *common, "--platform", ",".join(platforms), kept, "."]
 
 
 def push(images: Sequence[Image], report: Report) -> None:
