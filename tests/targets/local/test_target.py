@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.targets.local.conftest import Bench, eventually
+from tfsdeploy import __version__
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.fleet.load import parse_fleet
 from tfsdeploy.fleet.model import Fleet
@@ -21,6 +22,7 @@ from tfsdeploy.targets.local.place import Places
 from tfsdeploy.targets.local.shape import shape
 from tfsdeploy.targets.local.state import FleetFolder, fleet_names, home_folder
 from tfsdeploy.targets.local.target import LocalTarget
+from tfsdeploy.targets.plan import Kind
 
 
 def fleet_of(name: str = "shop", file: str = "fleet.yaml", **parts: Any) -> Fleet:
@@ -133,6 +135,11 @@ def test_a_shape_changes_with_what_it_is_made_of_and_nothing_else(change: dict[s
     changed = fleet_of(**{"serving": {"minAvailable": 1}, **_with_floor(change)})
     found = {kind for kind in ("replica", "gateway") if shape(before, kind) != shape(changed, kind)}
     assert found == differs
+
+
+@pytest.mark.parametrize("kind", ["replica", "gateway"])
+def test_an_upgrade_of_this_program_changes_every_shape(kind: Kind) -> None:
+    assert f"tfsdeploy {__version__}" in shape(fleet_of(), kind)
 
 
 def _with_floor(change: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a replica and a gateway are on this machine: their processes, command lines and environment. Pure.
 
-A unit's shape is everything that its fleet file decides, without where this very unit lives: its name, folder and
-ports stand in the shape as words, so equal files give equal shapes, and a shape's digest changes only with the file.
+A unit's shape is everything that its fleet file and the version of this program decide, without where this very unit
+lives: its name, folder and ports stand in the shape as words, so equal files give equal shapes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfsdeploy import __version__
 from tfsdeploy.fleet.addresses import is_object_store
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_command
@@ -79,7 +80,9 @@ def files(fleet: Fleet, kind: Kind) -> dict[str, str]:
 def shape(fleet: Fleet, kind: Kind) -> tuple[str, ...]:
     """The shape of every unit of a kind, a flag or variable a line."""
     nowhere = Place("NAME", Path("/FLEET"), Path("/FLEET/NAME"), {"agent": "PORT", "rest": "PORT", "grpc": "PORT"})
-    lines = [
+    # The same command line starts other code after an upgrade: `up` then replaces what still runs the old one.
+    lines = [f"tfsdeploy {__version__}"]
+    lines += [
         f"{process.name} {item}"
         for process in processes(fleet, kind, nowhere)
         for item in (*process.argv, *(f"{name}={value}" for name, value in process.env.items()))
