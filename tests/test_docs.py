@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_every_link_in_the_documentation_leads_somewhere() -> None:
         f"{page.name}: {link}" for page, link in links if "://" not in link and not (page.parent / link).exists()
     ]
     assert not missing
+
+
+def test_every_error_that_the_documentation_explains_is_raised() -> None:
+    """The first column of a table "it says": its words, apart from what stands for names, are somewhere in the code."""
+    code = " ".join(path.read_text() for path in (ROOT / "tfsdeploy").rglob("*.py"))
+    rows = [row for page in (ROOT / "docs").glob("*.md") for row in _explained(page.read_text())]
+    words = [part.strip() for row in rows for part in re.split(r"…|;", row) if part.strip()]
+    assert len(words) > 20
+    assert not [part for part in words if part not in code]
+
+
+def _explained(page: str) -> Iterator[str]:
+    for table in re.findall(r"^\| (?:it says|message) \|.*\n\|---.*\n((?:\|.*\n)+)", page, re.M):
+        yield from (row.split("|")[1] for row in table.splitlines())
 
 
 def test_every_make_target_of_the_readme_is_there() -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.fleet.grammar import AGENT_IMAGE, MODEL_SERVER_IMAGE
 from tfsdeploy.render.docker.container import HEALTH_SECONDS, LABEL, LOG_OPTIONS, TMP, USER, Container
+from tfsdeploy.render.images import repository
 from tfsdeploy.report import Report
 from tfsdeploy.targets.docker.observed import Seen, seen
 
@@ -126,20 +128,20 @@ class Engine:
         with self._said(), suppress(docker.errors.ImageNotFound):
             self.client.images.get(image)
             return
-        repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
+        name, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
         report.say(f"pull    {image}")
         layers: dict[str, tuple[int, int]] = {}
         try:
-            for row in self.client.api.pull(repository, tag=tag, stream=True, decode=True):
+            for row in self.client.api.pull(name, tag=tag, stream=True, decode=True):
                 if "error" in row:
-                    raise TfsdeployError(_no_image(image, row["error"]), hint=_IMAGE_HINT)
+                    raise _no_image(image, row["error"])
                 if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
                     # The engine leaves out what is 0.
                     layers[row["id"]] = (row["progressDetail"].get("current", 0), total)
                     done, of = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
                     report.progress(f"pull {image}", done, of)
         except docker.errors.APIError as error:
-            raise TfsdeployError(_no_image(image, error.explanation or str(error)), hint=_IMAGE_HINT) from error
+            raise _no_image(image, error.explanation or str(error)) from error
 
     def make_network(self, name: str, labels: Mapping[str, str]) -> None:
         """A bridge, unless it is there."""
@@ -359,11 +361,13 @@ class Engine:
             yield
 
 
-_IMAGE_HINT = "`docker load` it on the engine's machine, or choose another one in the fleet file"
-
-
-def _no_image(image: str, why: str) -> str:
-    return f"the image {image} is not there and cannot be pulled: {why.strip().splitlines()[0]}"
+def _no_image(image: str, why: str) -> TfsdeployError:
+    own = repository(image).endswith(tuple(map(repository, (AGENT_IMAGE, MODEL_SERVER_IMAGE))))
+    hint = "`tfsdeploy image build` makes it" if own else "`docker load` it on the engine's machine"
+    return TfsdeployError(
+        f"the image {image} is not there and cannot be pulled: {why.strip().splitlines()[0]}",
+        hint=f"{hint}, or choose another one in the fleet file",
+    )
 
 
 def _check_ours(what: str, found: Mapping[str, str] | None, labels: Mapping[str, str]) -> None:
