@@ -116,14 +116,23 @@ class DockerFleet:
     @contextmanager
     def stream(self, models: dict[str, set[int]], rate: float = RATE) -> Iterator[Asked]:
         """Requests, REST and gRPC, through a load balancer over both gateways, from entering to leaving."""
-        with balancer(self.folder, (8501, 8511), (8500, 8510)) as (rest, grpc):
-            argv = [sys.executable, "-m", "tests.cluster.load", rest, grpc, str(rate)]
-            pipe = subprocess.PIPE
-            asked = Asked(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
-            asked.tell(models)
-            asked.now(models)
-            try:
-                yield asked
-            finally:
-                out, _ = asked.process.communicate()
-                asked.tally = json.loads(out.splitlines()[-1])
+        with (
+            balancer(self.folder, (8501, 8511), (8500, 8510)) as (rest, grpc),
+            requests_to(rest, grpc, models, rate) as asked,
+        ):
+            yield asked
+
+
+@contextmanager
+def requests_to(rest: str, grpc: str, models: dict[str, set[int]], rate: float = RATE) -> Iterator[Asked]:
+    """Requests, REST and gRPC, to one place, from entering to leaving; ``models``: the versions that may answer."""
+    argv = [sys.executable, "-m", "tests.cluster.load", rest, grpc, str(rate)]
+    pipe = subprocess.PIPE
+    asked = Asked(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
+    asked.tell(models)
+    asked.now(models)
+    try:
+        yield asked
+    finally:
+        out, _ = asked.process.communicate()
+        asked.tally = json.loads(out.splitlines()[-1])

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.live import Asked
-from tests.cluster.product import ROOT
 from tests.docker.engine import ADDRESS, Engine
-from tests.docker.live import RATE, DockerFleet
+from tests.docker.live import DockerFleet, requests_to
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -34,19 +30,9 @@ def fleet(engine: Engine, tmp_path: Path) -> Iterator[DockerFleet]:
     assert made.containers() == []
 
 
-@contextmanager
-def stream(models: dict[str, set[int]]) -> Iterator[Asked]:
+def stream(models: dict[str, set[int]]) -> AbstractContextManager[Asked]:
     """Requests straight at the gateways' ports: nothing stands in front that would try again."""
-    argv = [sys.executable, "-m", "tests.cluster.load", f"http://{ADDRESS}:8401", f"{ADDRESS}:8400", str(RATE)]
-    pipe = subprocess.PIPE
-    asked = Asked(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
-    asked.tell(models)
-    asked.now(models)
-    try:
-        yield asked
-    finally:
-        out, _ = asked.process.communicate()
-        asked.tally = json.loads(out.splitlines()[-1])
+    return requests_to(f"http://{ADDRESS}:8401", f"{ADDRESS}:8400", models)
 
 
 def test_a_single_gateway_is_replaced_without_a_drop(fleet: DockerFleet) -> None:
