@@ -15,10 +15,11 @@ from tfsdeploy.render.docker.container import LABEL, Container, Kind, network_na
 from tfsdeploy.render.docker.containers import gateway, keeper, replica
 from tfsdeploy.render.docker.shape import labels
 from tfsdeploy.report import Report
-from tfsdeploy.targets.docker.engine import Engine, NetworkGone, busy_port
+from tfsdeploy.targets.docker.engine import Engine, NetworkGone
 from tfsdeploy.targets.docker.observed import ON_HOST, Seen
 from tfsdeploy.targets.docker.plan import Mend, Renew, Step
 from tfsdeploy.targets.docker.reach import Reach
+from tfsdeploy.targets.docker.refusals import busy_port
 from tfsdeploy.targets.docker.state import StateVolume
 from tfsdeploy.targets.plan import NAMES, Remove, Replace, Start
 from tfsdeploy.targets.readiness import gateway_lacks, replica_lacks

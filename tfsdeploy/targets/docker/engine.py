@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import socket
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.fleet.grammar import AGENT_IMAGE, MODEL_SERVER_IMAGE
 from tfsdeploy.render.docker.container import HEALTH_SECONDS, LABEL, LOG_OPTIONS, TMP, USER, Container
-from tfsdeploy.render.images import repository
 from tfsdeploy.report import Report
 from tfsdeploy.targets.docker.observed import Seen, seen
+from tfsdeploy.targets.docker.refusals import no_image, refused, short
 
 if TYPE_CHECKING:
     from tfsdeploy.targets.docker.ssh import Way
@@ -27,13 +25,6 @@ ANSWER_SECONDS = 60
 
 AUTHORITIES_OF_REQUESTS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables by which the SDK's HTTP library is told whom to trust."""
-
-_BUSY = re.compile(
-    r"Bind for (\S+) failed: port is already allocated|listen tcp\d? (\S+): bind: address already in use"
-    # Envoy's own words, where it listens at the host itself.
-    r"|cannot bind '(\S+)': Address already in use"
-)
-_DENIED = re.compile(r"cannot bind '(\S+)': Permission denied")
 
 
 class NotRunning(TfsdeployError):
@@ -134,14 +125,14 @@ class Engine:
         try:
             for row in self.client.api.pull(name, tag=tag, stream=True, decode=True):
                 if "error" in row:
-                    raise _no_image(image, row["error"])
+                    raise no_image(image, row["error"])
                 if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
                     # The engine leaves out what is 0.
                     layers[row["id"]] = (row["progressDetail"].get("current", 0), total)
                     done, of = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
                     report.progress(f"pull {image}", done, of)
         except docker.errors.APIError as error:
-            raise _no_image(image, error.explanation or str(error)) from error
+            raise no_image(image, error.explanation or str(error)) from error
 
     def make_network(self, name: str, labels: Mapping[str, str]) -> None:
         """A bridge, unless it is there."""
@@ -347,10 +338,10 @@ class Engine:
         try:
             yield
         except docker.errors.APIError as error:
-            raise _refused(str(error.explanation or error), name) from error
+            raise refused(str(error.explanation or error), name) from error
         except (docker.errors.DockerException, requests.RequestException) as error:
             hint = "start it, or let DOCKER_HOST name another; containers that run go on meanwhile"
-            why = (self._way.words() if self._way is not None else "") or _short(error)
+            why = (self._way.words() if self._way is not None else "") or short(error)
             raise TfsdeployError(f"the Docker engine does not answer: {why}", where=self.url, hint=hint) from error
 
     @contextmanager
@@ -361,49 +352,6 @@ class Engine:
             yield
 
 
-def _no_image(image: str, why: str) -> TfsdeployError:
-    own = repository(image).endswith(tuple(map(repository, (AGENT_IMAGE, MODEL_SERVER_IMAGE))))
-    hint = "`tfsdeploy image build` makes it" if own else "`docker load` it on the engine's machine"
-    return TfsdeployError(
-        f"the image {image} is not there and cannot be pulled: {why.strip().splitlines()[0]}",
-        hint=f"{hint}, or choose another one in the fleet file",
-    )
-
-
 def _check_ours(what: str, found: Mapping[str, str] | None, labels: Mapping[str, str]) -> None:
     if any((found or {}).get(key) != value for key, value in labels.items()):
         raise TfsdeployError(f"the {what} is somebody else's", hint="give the fleet another name, or remove it")
-
-
-def busy_port(said: str, where: str) -> TfsdeployError | None:
-    """What to say if these words say that a port is in use, or may not be had; None if they do not."""
-    if (denied := _DENIED.search(said)) is not None:
-        hint = "choose ports of 1024 and above in gateway.rest and gateway.grpc, or gateway.network: bridge"
-        return TfsdeployError(f"only root may listen at {denied[1]} of the host", where=where, hint=hint)
-    busy = _BUSY.search(said)
-    if busy is None:
-        return None
-    hint = "choose others in gateway.rest and gateway.grpc, or end what listens there"
-    return TfsdeployError(f"the port {busy[1] or busy[2] or busy[3]} is in use", where=where, hint=hint)
-
-
-def _refused(words: str, name: str) -> TfsdeployError:
-    said = " ".join(words.split())
-    if (busy := busy_port(said, name)) is not None:
-        return busy
-    if "no space left on device" in said:
-        return TfsdeployError("the engine's disk is full", where=name, hint="`docker system df` shows what takes it")
-    if "is already in use by container" in said:
-        hint = "it is none of this fleet's and stays as it is: rename it, or give the fleet another name"
-        return TfsdeployError("a container of this name is there already", where=name, hint=hint)
-    if "bind source path does not exist" in said:
-        path = said.rpartition("does not exist:")[2].strip()
-        hint = "make it there, or name in `store` the folder that has the models on that machine"
-        return TfsdeployError(f"the store's folder is not on the engine's machine: {path}", where=name, hint=hint)
-    return TfsdeployError(f"the Docker engine refuses: {said}", where=name)
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    inner = re.findall(r"\[Errno \d+\] [^'\")]+|No such file or directory|Permission denied|Connection refused", text)
-    return inner[-1] if inner else text[:200]
