@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Figure, machine, percentile, table, told
+from benchmarks.rounds import losses
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import ClusterFleet, M
 from tests.cluster.namespace import Namespace
@@ -41,7 +42,7 @@ def main() -> int:
     with _fleet(cluster) as fleet:
         figures += told(_up(fleet))
         figures += told(_rollbacks(fleet))
-        figures += told(_losses(fleet))
+        figures += told([losses(fleet, M, partial(_changes, fleet), REQUESTS, RATE)])
         figures += told(_lost_node(fleet))
     print(f"\n{machine()}\n{table(figures)}")
     return 0 if all(figure.reached for figure in figures) else 1
@@ -135,32 +136,9 @@ def _switches(fleet: ClusterFleet) -> list[float]:
     return took
 
 
-def _losses(fleet: ClusterFleet) -> list[Figure]:
-    """Open-loop requests from inside, through every planned change and the deletion of pods."""
-    namespace, seconds, rounds = fleet.namespace, REQUESTS / RATE, 0
-    with fleet.stream({M: {1}}, RATE) as requests:
-        begun = time.monotonic()
-        while time.monotonic() < begun + seconds:
-            for change in _changes(fleet, rounds):
-                requests.now({M: {1, 2}})
-                fleet.run("promote", M, "2", "--yes")
-                requests.now({M: {2}})
-                change()
-                fleet.healthy()
-                requests.now({M: {1, 2}})
-                fleet.run("rollback", M)
-                requests.now({M: {1}})
-                if time.monotonic() > begun + seconds and rounds:
-                    break
-            rounds += 1
-    namespace.cluster.kubectl("uncordon", _second(fleet))
-    tally = requests.tally
-    what = f"failed of {tally['asked']:,} requests, {rounds} rounds of changes of every kind"
-    fits = tally["failed"] == 0 and tally["complete"] and tally["asked"] >= REQUESTS
-    return [Figure(what, "0", f"{tally['failed']} (answered {tally['answered']:,})", fits)]
-
-
 def _changes(fleet: ClusterFleet, turn: int) -> list[Callable[[], object]]:
+    """Rolls of both parts, deleted pods, and a node that is drained."""
+
     def roll(part: str, key: str, value: object) -> None:
         fleet.spec[part][key] = value
         fleet.up()

@@ -9,9 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from benchmarks.figure import Figure, machine, percentile, table, told
+from benchmarks.rounds import losses
 from tests.cluster.product import SERVER_IMAGE
 from tests.docker.engine import Engine
 from tests.docker.live import DockerFleet
@@ -47,7 +49,11 @@ def _measured(fleet: DockerFleet) -> list[Figure]:
     fleet.spec["serving"]["replicas"] = 3
     fleet.push(M, 1)
     try:
-        return told(_up(fleet)) + told(_rollbacks(fleet)) + told(_losses(fleet))
+        return (
+            told(_up(fleet))
+            + told(_rollbacks(fleet))
+            + told([losses(fleet, M, partial(_changes, fleet), REQUESTS, RATE)])
+        )
     finally:
         fleet.run("down", "--yes")
 
@@ -90,31 +96,9 @@ def _rollbacks(fleet: DockerFleet) -> list[Figure]:
     return [percentile("rollback on Docker, command start to its end", took, 1.0)]
 
 
-def _losses(fleet: DockerFleet) -> list[Figure]:
-    """Open-loop requests through every planned change, kills, and restarts of the daemon (with live-restore)."""
-    seconds, rounds = REQUESTS / RATE, 0
-    with fleet.stream({M: {1}}, RATE) as requests:
-        begun = time.monotonic()
-        while time.monotonic() < begun + seconds:
-            for change in _changes(fleet, rounds):
-                requests.now({M: {1, 2}})
-                fleet.run("promote", M, "2", "--yes")
-                requests.now({M: {2}})
-                change()
-                fleet.healthy()
-                requests.now({M: {1, 2}})
-                fleet.run("rollback", M)
-                requests.now({M: {1}})
-                if time.monotonic() > begun + seconds and rounds:
-                    break
-            rounds += 1
-    tally = requests.tally
-    what = f"failed of {tally['asked']:,} requests, {rounds} rounds of changes of every kind"
-    fits = tally["failed"] == 0 and tally["complete"] and tally["asked"] >= REQUESTS
-    return [Figure(what, "0", f"{tally['failed']} (answered {tally['answered']:,})", fits)]
-
-
 def _changes(fleet: DockerFleet, turn: int) -> list[Callable[[], object]]:
+    """Kills, another image, and a restart of the daemon (with live-restore)."""
+
     def kill(kind: str, part: str) -> None:
         victim = fleet.containers(f"kind={kind}", f"part={part}")[0]
         before = fleet.restarts(victim)
