@@ -20,6 +20,8 @@ from tfsdeploy.errors import TfsdeployError, UsageError
 if TYPE_CHECKING:
     from tfsdeploy.targets.base import GatewayAddress
 
+_REQUESTS = """such as '{"instances": [1.0]}', in quotes for the shell; @FILE reads one, --example makes one"""
+
 
 @declare(
     "predict",
@@ -60,7 +62,7 @@ def command(
 
     call.answer.know(model=model, protocol="grpc" if grpc else "rest")
     if example == (request_json is not None):
-        raise UsageError("one of the two is needed: a request, or --example")
+        raise UsageError("one of the two is needed: a request, or --example", hint=_REQUESTS)
     gateway = _gateway(call, model, at, grpc_at, grpc=grpc)
     body = example_request(inputs_of(gateway.rest, model, version)) if request_json is None else _read(request_json)
     if grpc:
@@ -97,7 +99,7 @@ def _read(words: str) -> bytes:
     except OSError as error:
         raise UsageError(f"the request cannot be read: {error.strerror}", where=words) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"the request is not JSON: {error}") from error
+        raise UsageError(f"the request is not JSON: {error}", hint=_REQUESTS) from error
     return body
 
 
