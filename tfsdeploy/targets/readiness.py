@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from tfsdeploy.protocol.agents import GatewayStatus, ReplicaStatus, State
+
+MOST = 3
+"""Models that are named of those that are not ready."""
 
 
 def replica_lacks(status: ReplicaStatus, generation: int) -> str | None:
@@ -22,20 +27,36 @@ def replica_lacks(status: ReplicaStatus, generation: int) -> str | None:
         for version, row in sorted(versions.items())
         if row.state not in (State.AVAILABLE, State.FAILED)
     ]
-    return ", ".join(under_way) or "its model server is starting"
+    return _some(under_way) or "its model server is starting"
 
 
 def gateway_lacks(status: GatewayStatus) -> str | None:
     """What a gateway that answers lacks; None if nothing."""
     if status.ready:
         return None
-    return waits_for(status) or "Envoy is starting"
+    return _barriers(status) or "Envoy is starting"
 
 
-def waits_for(status: GatewayStatus) -> str:
+def _barriers(status: GatewayStatus) -> str:
     """Which models' barriers are closed at a gateway, and why; empty if none is."""
-    return ", ".join(
-        f"model {name} waits for {replica}: {reason}"
-        for name, model in sorted(status.models.items())
-        for replica, reason in sorted(model.waiting_for.items())
+    return _some(
+        [
+            f"model {name} waits for {_who(model.waiting_for)}"
+            for name, model in sorted(status.models.items())
+            if model.waiting_for
+        ]
     )
+
+
+def _who(reasons: Mapping[str, str]) -> str:
+    """``shop-serving-1, shop-serving-2: LOADING``."""
+    replicas: dict[str, list[str]] = {}
+    for replica, why in sorted(reasons.items()):
+        replicas.setdefault(why, []).append(replica)
+    return ", ".join(f"{', '.join(names)}: {why}" for why, names in replicas.items())
+
+
+def _some(parts: Sequence[str]) -> str:
+    """A fleet may have a thousand models; some tell enough."""
+    left = len(parts) - MOST
+    return ", ".join(parts[:MOST]) + (f" and {left} more" if left > 0 else "")
