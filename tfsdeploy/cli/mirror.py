@@ -10,6 +10,7 @@ from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 
 
 @declare(
@@ -20,7 +21,7 @@ from tfsdeploy.cli.command import fleet_options
         "tfsdeploy mirror s3://models/prod ranker 8 --endpoint https://s3.example.org",
     ),
     exits=(0, 1, 2, 5, 130),
-    fields=("from", "to", "versions"),
+    fields=("from", "to", "versions", "failed"),
 )
 @click.argument("to", metavar="URL")
 @click.argument("model", required=False, shell_complete=complete.models)
@@ -30,28 +31,46 @@ from tfsdeploy.cli.command import fleet_options
 @fleet_options(by_name=True)
 def command(
     call: Call, to: str, model: str | None, version: int | None, endpoint: str | None, region: str | None
-) -> None:
+) -> int:
     """Copy the store's versions, MODEL's, or one, to another store, with the records they have.
 
-    What is there already with the same bytes is left alone, so the command can be run again and again. Credentials come
-    from the environment, the same for both stores.
+    What is there already with the same bytes is left alone, so the command can be run again and again. A version that
+    is damaged, or has other bytes there, is named and not copied; the others are (exit 1). Credentials come from the
+    environment, the same for both stores.
     """
     from tfsdeploy.cli.stores import asked, models_of
     from tfsdeploy.deploy.stores import StoredModels
     from tfsdeploy.deploy.words import count
     from tfsdeploy.store.mirror import mirror
+    from tfsdeploy.store.record import InvalidRecord
+    from tfsdeploy.store.verify import Damaged
 
     here = models_of(call)
     options = {name: value for name, value in (("endpoint", endpoint), ("region", region)) if value}
     there = StoredModels(to.rstrip("/"), options)
-    call.answer.know(**{"from": here.url, "to": there.url})
-    rows = []
+    rows: list[dict[str, object]] = []
+    failed: list[dict[str, object]] = []
+    codes: set[int] = set()
+    # Also if it ends early, it says how far it came.
+    call.answer.know(**{"from": here.url, "to": there.url, "versions": rows, "failed": failed})
     for name, number in asked(here, model, version):
         progress = partial(call.report.progress, f"{name} {number}")
-        record, already = mirror(here.store, there.store, name, number, progress)
+        try:
+            record, already = mirror(here.store, there.store, name, number, progress)
+        except (Damaged, InvalidRecord, Busy, UsageError) as error:
+            if version is not None:
+                raise
+            codes.add(Busy.exit_code if isinstance(error, Busy) else TfsdeployError.exit_code)
+            failed.append({"model": name, "version": number, "error": error.message})
+            call.report.warn(f"{name} {number} is not copied: {error}")
+            continue
         rows.append({"model": name, "version": number, "bytes": record.bytes, "already": already})
     call.report.clear()
-    call.answer.give({"versions": rows})
+    call.answer.give()
     if not call.answer.json:
         new = [row for row in rows if not row["already"]]
-        click.echo(f"{count(len(new), 'version')} copied to {there.url}, {len(rows) - len(new)} there before")
+        not_copied = f"; {len(failed)} could not be" if failed else ""
+        click.echo(
+            f"{count(len(new), 'version')} copied to {there.url}, {len(rows) - len(new)} there before" + not_copied
+        )
+    return min(codes, default=0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.files import temporary_folder
 from tfsdeploy.store.record import Record, statement, with_signed
 from tfsdeploy.store.said import Said
 from tfsdeploy.store.source import same_or_busy
@@ -43,7 +43,15 @@ def mirror(
     if there is not None:
         return _with_signatures(target, same_or_busy(there, record.digest), record), True
     with _as_folder(source, record, progress) as folder:
-        return target.publish(model_name, folder, version, progress, said=Said(like=record))
+        try:
+            return target.publish(model_name, folder, version, progress, said=Said(like=record))
+        except Busy:
+            raise
+        except TfsdeployError:
+            # If the source is to blame, it says which file; an object store's was compared when it was fetched.
+            if isinstance(source, FileStore):
+                source.verify(record)
+            raise
 
 
 def _with_signatures(target: Store, there: Record, record: Record) -> Record:
@@ -65,11 +73,11 @@ def _as_folder(source: Store, record: Record, progress: Progress) -> Iterator[Pa
     from tfsdeploy.store.objects import ObjectStore
 
     assert isinstance(source, ObjectStore)
-    with tempfile.TemporaryDirectory(prefix="tfsdeploy-mirror-") as name:
-        fetcher = Fetcher(source, Cache(Path(name)))
+    with temporary_folder("tfsdeploy-mirror-") as folder:
+        fetcher = Fetcher(source, Cache(folder))
         try:
             fetcher.bring(record.model, record.version, record.digest, progress)
         except OSError as error:
             hint = "TMPDIR names a folder with room for one version"
-            raise TfsdeployError(f"no copy could be kept: {error.strerror}", where=name, hint=hint) from error
+            raise TfsdeployError(f"no copy could be kept: {error.strerror}", where=str(folder), hint=hint) from error
         yield fetcher.local.version_path(record.model, record.version)

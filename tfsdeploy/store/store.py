@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -166,12 +167,16 @@ class FileStore:
 
     def verify(self, record: Record, progress: Progress = silent) -> None:
         """See `Store.verify`."""
-        from tfsdeploy.store.verify import verify
+        from tfsdeploy.store.verify import Damaged, verify
 
         path = self.version_path(record.model, record.version)
         try:
             verify(path, record, progress)
         except OSError as error:
+            if error.errno == errno.EIO:
+                # The disk's own word for rot.
+                name = f"{record.model}/{record.version}"
+                raise Damaged(f"{name} cannot be read: {error.strerror}", where=str(error.filename or path)) from error
             raise TfsdeployError(f"it cannot be read: {error.strerror}", where=str(error.filename or path)) from error
 
     def publish(
