@@ -1,13 +1,45 @@
-"""Replacing a file, so that every reader sees the old text or the new one, whole. The standard library only."""
+"""Replacing a file, so that every reader sees the old text or the new one, whole; folders that do not outlive us.
+
+The standard library only.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 """What a file system answers to a call that it does not know."""
+
+
+_TEMPORARY: set[Path] = set()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """An empty folder that is gone afterwards, also where `remove_temporary` has to see to it.
+
+    Args:
+        prefix: of its name.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        _TEMPORARY.add(folder)
+        try:
+            yield folder
+        finally:
+            _TEMPORARY.discard(folder)
+
+
+def remove_temporary() -> None:
+    """Remove what `temporary_folder` made and still has: for a process that ends without unwinding."""
+    for folder in tuple(_TEMPORARY):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_file(file: Path, text: str, *, lasting: bool = True) -> None:

@@ -20,6 +20,9 @@ class Report(Protocol):
     def warn(self, text: str) -> None:
         """Something the user should know, though the work goes on."""
 
+    def within(self, seconds: float) -> None:
+        """What comes now takes at most so many seconds, or it hangs; 0: that is not known."""
+
 
 class Silent:
     """A report that nobody reads."""
@@ -34,4 +37,7 @@ class Silent:
         """Nothing."""
 
     def warn(self, text: str) -> None:
+        """Nothing."""
+
+    def within(self, seconds: float) -> None:
         """Nothing."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfsdeploy.cli.answer import Answer
+from tfsdeploy.cli.deadline import Deadline
 from tfsdeploy.cli.report import TerminalReport
 from tfsdeploy.errors import InvalidFile, UsageError
 
@@ -36,6 +37,7 @@ class Call:
         namespace: the namespace that was named.
         timeout: seconds to wait; 0 for a command that does not.
         yes: agreed to in advance.
+        deadline: when it is given up.
         report: hears what happens.
     """
 
@@ -47,6 +49,7 @@ class Call:
     namespace: str | None
     timeout: float
     yes: bool
+    deadline: Deadline = field(default_factory=Deadline)
     report: TerminalReport = field(default_factory=TerminalReport)
 
     @property
@@ -161,5 +164,7 @@ class Call:
             return
         if not sys.stdin.isatty():
             raise UsageError(f"{question} There is no terminal to ask", hint="agree with --yes")
-        if not click.confirm(question, err=True):
+        with self.deadline.paused():
+            agreed = click.confirm(question, err=True)
+        if not agreed:
             raise UsageError("not agreed, so nothing was changed")

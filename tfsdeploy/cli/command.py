@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ import click
 from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.answer import Answer
 from tfsdeploy.cli.call import Call
+from tfsdeploy.cli.deadline import Deadline, TimeIsUp
 from tfsdeploy.cli.impatience import impatient
+from tfsdeploy.cli.report import TerminalReport
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import is_namespace
 
@@ -29,6 +29,9 @@ EXITS = {
 }
 
 Function = Callable[..., Any]
+
+OWN_WORDS_SECONDS = 0.25
+"""How much later a command is ended that knows itself what to do when time is up."""
 
 
 class Command(click.Command):
@@ -78,8 +81,8 @@ def fleet_options(
 
     Args:
         by_name: the fleet can also be named, without its file.
-        timeout: default of ``--timeout`` in seconds, for a command that knows itself what to do when time is up; None
-            for one that is only ended.
+        timeout: default of ``--timeout`` in seconds, for a command that knows itself what to do when time is up, and
+            is only ended if it hangs; None for one that is only ended.
         yes: what ``--yes`` agrees to; empty for a command that never asks.
         output: the command answers in text or JSON; False for one that declares its own ``-o``.
     """
@@ -88,6 +91,9 @@ def fleet_options(
         @wraps(function)
         @click.pass_obj
         def with_call(answer: Answer, /, **given: Any) -> Any:
+            seconds = given.pop("timeout") or 0.0
+            given_up = partial(_given_up, seconds, continued=timeout is not None)
+            deadline = Deadline()
             call = Call(
                 answer=answer,
                 file=given.pop("fleet_file"),
@@ -95,14 +101,19 @@ def fleet_options(
                 kind=given.pop("target", None),
                 context=given.pop("context", None),
                 namespace=given.pop("namespace", None),
-                timeout=given.pop("timeout") or 0.0,
+                timeout=seconds,
                 yes=given.pop("yes", False),
+                deadline=deadline,
+                report=TerminalReport(lambda span: deadline.set(span and span + OWN_WORDS_SECONDS)),
             )
             if output:
                 del given["output"]
-            seconds = call.timeout if timeout is None else 0.0
-            with impatient(answer, partial(_given_up, seconds)), _ended_after(seconds):
-                return function(call, **given)
+            try:
+                with impatient(answer, given_up), deadline:
+                    deadline.set(seconds if timeout is None else seconds + OWN_WORDS_SECONDS)
+                    return function(call, **given)
+            except TimeIsUp:
+                raise given_up() from None
 
         options = [
             click.option("-f", "--file", "fleet_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
@@ -137,27 +148,11 @@ def _namespace(ctx: click.Context, parameter: click.Parameter, value: str | None
     return value
 
 
-@contextmanager
-def _ended_after(seconds: float) -> Iterator[None]:
-    """Give up after ``seconds``, wherever the block is by then; 0 for never."""
-    if not seconds:
-        yield
-        return
-
-    def give_up(number: int, frame: object) -> None:
-        raise _given_up(seconds)
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _given_up(seconds: float) -> TfsdeployError:
-    return TfsdeployError(f"not done after {seconds:g} s, so it was given up", hint="--timeout gives it longer")
+def _given_up(seconds: float, *, continued: bool) -> TfsdeployError:
+    hint = "--timeout gives it longer"
+    if continued:
+        hint += "; `tfsdeploy status` shows how it stands, the same command continues"
+    return TfsdeployError(f"not done after {seconds:g} s, so it was given up", hint=hint)
 
 
 def remember_output(ctx: click.Context, parameter: click.Parameter, value: str) -> str:

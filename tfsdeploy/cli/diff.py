@@ -24,13 +24,15 @@ def command(call: Call) -> int:
     """Show what `up` would change, with the reason of each change, and what it would leave although the file says
     otherwise; exit 3 if there is something.
     """
-    from tfsdeploy.cli.stores import of_file
+    from tfsdeploy.cli.stores import of_file, warn_of_pins
     from tfsdeploy.deploy.pipeline import differences
     from tfsdeploy.errors import ChangesPending
 
     fleet, target = call.fleet, call.target
     call.answer.know(fleet=fleet.name, target=target.kind)
-    found = differences(fleet, target, of_file(call))
+    store = of_file(call)
+    found = differences(fleet, target, store)
+    warn_of_pins(call, store)
     settings = target.settings()
     owner = settings.owner if settings is not None else ""
     call.answer.give({"owner": owner or None, "changes": list(found.changes), "stays": list(found.stays)})

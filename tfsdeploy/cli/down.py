@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -12,6 +13,8 @@ from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
 from tfsdeploy.errors import TfsdeployError
+
+FORGET_SECONDS = 10.0
 
 
 @declare(
@@ -34,15 +37,30 @@ def command(call: Call) -> None:
         call.check_owner(settings)
         call.agree(f"End fleet {target.fleet} and forget its release history?")
     forget = _forget(call) if there else None
-    # Also without settings: what an `up` that was killed has left goes too.
+    # Also without settings: what an `up` that was killed has left goes too. It keeps its time itself.
+    call.deadline.set(0)
     target.remove(call.report, timeout=call.timeout)
-    if forget is not None:
-        with suppress(TfsdeployError):
-            forget()
+    if forget is not None and not _in_time(forget, min(call.timeout, FORGET_SECONDS)):
+        call.report.warn("the store was not told that this fleet is gone, so `tfsdeploy gc` keeps what it needed")
     call.report.clear()
     call.answer.give({"removed": there})
     if not call.answer.json:
         click.echo(f"fleet {target.fleet} is gone; its store was left alone" if there else "nothing was there")
+
+
+def _in_time(forget: Callable[[], None], seconds: float) -> bool:
+    """Whether it could be done; what a store does not answer is not waited for any longer."""
+    done = threading.Event()
+
+    def try_it() -> None:
+        with suppress(TfsdeployError):
+            forget()
+            done.set()
+
+    thread = threading.Thread(target=try_it, name="forget", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return done.is_set()
 
 
 def _forget(call: Call) -> Callable[[], None] | None:

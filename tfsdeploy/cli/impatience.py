@@ -18,9 +18,10 @@ from contextlib import contextmanager
 
 from tfsdeploy.cli.answer import Answer
 from tfsdeploy.errors import Interrupted, TfsdeployError
+from tfsdeploy.files import remove_temporary
 
-GRACE_SECONDS = 10.0
-"""How long a command may take to end in good order."""
+GRACE_SECONDS = {signal.SIGINT: 10.0, signal.SIGALRM: 1.0}
+"""How long a command may take to end in good order: after Ctrl-C, and when its time is up."""
 
 TWICE_SECONDS = 1.0
 """A second Ctrl-C after so long ends it at once; before, it was the same finger."""
@@ -54,7 +55,7 @@ def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterato
 def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], TfsdeployError]) -> None:
     first, since = 0, 0.0
     while True:
-        heard.settimeout(max(0.01, since + GRACE_SECONDS - time.monotonic()) if first else None)
+        heard.settimeout(max(0.01, since + GRACE_SECONDS[signal.Signals(first)] - time.monotonic()) if first else None)
         try:
             numbers = heard.recv(64)
         except TimeoutError:
@@ -69,6 +70,7 @@ def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], Tfsdeplo
     error = given_up() if first == signal.SIGALRM else _interrupted()
     code = answer.fail(error)
     sys.stdout.flush()
+    remove_temporary()
     os._exit(code)
 
 

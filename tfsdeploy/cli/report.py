@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 
 from tfsdeploy.cli.answer import paint
 
@@ -13,9 +14,14 @@ PLAIN_SECONDS = 5.0
 
 
 class TerminalReport:
-    """A `Report` on stderr: stdout belongs to the answer alone."""
+    """A `Report` on stderr: stdout belongs to the answer alone.
 
-    def __init__(self) -> None:
+    Args:
+        within: see `Report.within`.
+    """
+
+    def __init__(self, within: Callable[[float], None] = lambda seconds: None) -> None:
+        self.within = within
         self._stream = sys.stderr
         self._live = self._stream.isatty()
         self._started = time.monotonic()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfsdeploy.deploy.replica_store import ReplicaModels
     from tfsdeploy.deploy.stores import StoredModels
     from tfsdeploy.fleet.model import Fleet
+    from tfsdeploy.release.model import Release
     from tfsdeploy.targets.base import Settings, Target
 
 LOCAL = "local"
@@ -154,6 +155,34 @@ def memory_here(call: Call) -> int | None:
     from tfsdeploy.deploy.doctor import available_memory
 
     return available_memory() if _is_on_this_machine(call) else None
+
+
+def pinned_troubles(
+    call: Call, release: Release | None, store: StoredModels | ReplicaModels
+) -> Iterator[tuple[str, str]]:
+    """What `promote` would refuse of the versions that the fleet file pins, each with its place in the file.
+
+    Args:
+        call: the command's call.
+        release: what is live; None if nothing is, or if that is not known.
+        store: of the fleet.
+
+    Raises:
+        TfsdeployError: the store does not answer.
+    """
+    from tfsdeploy.deploy.foresight import refusals
+    from tfsdeploy.release.update import nothing
+    from tfsdeploy.targets.settings import settings_of
+
+    settings = settings_of(call.fleet, call.target.kind, str(call.fleet.file))
+    return refusals(call.fleet, release or nothing(call.fleet.name), store, settings)
+
+
+def warn_of_pins(call: Call, store: StoredModels | ReplicaModels) -> None:
+    """Tell what `promote` would refuse of the versions that the fleet file pins, as far as it can be known."""
+    with suppress(TfsdeployError):
+        for path, message in pinned_troubles(call, call.target.releases().read(), store):
+            call.report.warn(f"{path}: {message}")
 
 
 def highest_known(call: Call, model: str) -> int:

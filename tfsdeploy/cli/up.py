@@ -23,14 +23,16 @@ def command(call: Call, enforce_pins: bool) -> None:
 
     Run again it changes only what differs. --timeout is for each single step.
     """
-    from tfsdeploy.cli.stores import of_file, remembering
+    from tfsdeploy.cli.stores import of_file, remembering, warn_of_pins
     from tfsdeploy.deploy.pipeline import up
     from tfsdeploy.deploy.words import count
 
     fleet, target = call.fleet, call.target
     call.answer.know(fleet=fleet.name, target=target.kind)
+    store = of_file(call)
     try:
-        done = up(fleet, remembering(call), of_file(call), call.report, enforce_pins=enforce_pins, timeout=call.timeout)
+        warn_of_pins(call, store)
+        done = up(fleet, remembering(call), store, call.report, enforce_pins=enforce_pins, timeout=call.timeout)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted; what of fleet {fleet.name} is up stays up",

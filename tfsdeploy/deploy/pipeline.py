@@ -75,13 +75,18 @@ def up(
         present = target.releases().read() or nothing(fleet.name)
         check_trust(target.settings(), fleet, present, store)
         release_plan(present, fleet, store)
+        # Each of its steps keeps its own time.
+        report.within(0)
         target.prepare(fleet, report)
+        report.within(timeout)
         planned, release = _bring_release(fleet, target, store, enforce_pins)
         for line in planned.lines:
             report.say(line)
         if _handed(target) != fleet.pins():
             target.write_pins(fleet.pins())
+        report.within(0)
         target.apply(fleet, report, timeout=timeout)
+        report.within(timeout)
         if not planned.complete:
             # What only replicas can read is known now that there are some.
             planned, release = _bring_release(fleet, target, store, enforce_pins)
@@ -156,6 +161,7 @@ def _settled(target: Target, release: Release) -> frozenset[str]:
 def _wait_until_effective(target: Target, release: Release, report: Report, timeout: float) -> Release:
     """Wait until every gateway is ready and serves every model as the release says; returns the release by then."""
     until = time.monotonic() + timeout
+    report.within(timeout)
     told = ""
     with Watch(target, replicas=False) as watch:
         while True:

@@ -24,6 +24,9 @@ from tfsdeploy.targets.base import Target
 SETTLE_SECONDS = 5.0
 """How long a promote waits for an earlier change to become effective before it refuses to begin."""
 
+HANGS_SECONDS, WRITE_SECONDS = 0.5, 5.0
+"""How much later than its time a wait is said to hang; how long a generation takes to be written at most."""
+
 GateCheck = Callable[[ReplicaStatus], str | None]
 """Asks one replica's new version directly; returns what is wrong with the answer, or None."""
 
@@ -133,6 +136,9 @@ class _Run:
         """Act until the rollout is finished."""
         while True:
             now = self._snapshot()
+            # A wait ends by itself; what hangs instead is ended a little later.
+            left = now.timeout if now.calm else max(0.0, now.timeout - now.waited)
+            self._report.within(left + HANGS_SECONDS)
             match decide.next_action(now):
                 case decide.Wait(on):
                     self._report.waiting(_waiting_words(self._promotion, on))
@@ -196,7 +202,12 @@ class _Run:
             if status is not None:
                 self._report.waiting(f"asking version {self._promotion.to} on {name}")
                 reached = replace(status, rest=self._target.reached(name, status.rest))
+                self._report.within(self._promotion.timeout)
                 self._gate[name] = self._check(reached)
+                late = time.monotonic() - self._last_write > self._promotion.timeout
+                if late and self._gate[name] is not None:
+                    # One that fails is enough, and there is no time to hear of more.
+                    return
 
     def _shift(self, share: int) -> None:
         if not self._load:
@@ -237,6 +248,7 @@ class _Run:
     def _write(self, transition: Callable[[ModelRelease], ModelRelease]) -> None:
         """One generation, if the model still belongs to this run; other models may change meanwhile."""
         name = self._promotion.model
+        self._report.within(max(HANGS_SECONDS, min(self._promotion.timeout, WRITE_SECONDS)))
 
         def change(release: Release) -> tuple[Mapping[str, ModelRelease | None], str | None]:
             model = model_of(release, name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from tfsdeploy.errors import UsageError
+from tfsdeploy.files import temporary_folder
 from tfsdeploy.store.answers import StoreAway, StoreError
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.checkpoint import INDEX
@@ -44,8 +44,7 @@ def describe(bucket: Bucket, folder: str, files: Iterable[File]) -> SavedModelIn
 
 @contextmanager
 def _skeleton(bucket: Bucket, folder: str, files: Iterable[File]) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="tfsdeploy-") as temporary:
-        root = Path(temporary)
+    with temporary_folder("tfsdeploy-") as root:
         for file in files:
             try:
                 (root / file.path).parent.mkdir(parents=True, exist_ok=True)
