@@ -10,6 +10,7 @@ import pytest
 from tests.cli.saved_models import write_saved_model
 from tests.keys import write_key
 from tfsdeploy.deploy.checks import check_canary, check_promotion, gate_of
+from tfsdeploy.deploy.room import SERVER_BYTES
 from tfsdeploy.deploy.stores import StoredModels
 from tfsdeploy.errors import Refused, UsageError
 from tfsdeploy.names import RECORD_FILE
@@ -32,9 +33,12 @@ def store(tmp_path: Path) -> StoredModels:
     return made
 
 
-def checked(store: StoredModels, version: int, *, force: bool = False) -> Record:
-    settings = Settings("shop", "local", "/f", store.url, {}, 3, 2, 1)
-    return check_promotion(store, RELEASE, STATE, "ranker", version, settings, available=None, force=force)
+def checked(
+    store: StoredModels, version: int, *, force: bool = False, memory: int | None = None, told: list[str] | None = None
+) -> Record:
+    settings = Settings("shop", "local", "/f", store.url, {}, 3, 2, 1, memory=memory)
+    warn = [].append if told is None else told.append
+    return check_promotion(store, RELEASE, STATE, "ranker", version, settings, available=None, force=force, warn=warn)
 
 
 def test_signatures_of_what_serves_and_of_what_is_to_come(store: StoredModels) -> None:
@@ -42,9 +46,26 @@ def test_signatures_of_what_serves_and_of_what_is_to_come(store: StoredModels) -
     with pytest.raises(Refused, match="would break clients of version 1: serving_default output y is gone") as refused:
         checked(store, 3)
     assert "--force" in refused.value.hint
-    assert checked(store, 3, force=True).version == 3
+    told: list[str] = []
+    assert checked(store, 3, force=True, told=told).version == 3
+    words = "version 3 of ranker would break clients of version 1: serving_default output y is gone"
+    assert told == [f"forced, although {words}"]
     with pytest.raises(UsageError, match="no committed version 4"):
         checked(store, 4)
+
+
+def test_an_estimate_can_be_overridden_and_a_measure_cannot(store: StoredModels, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="by its size it needs about") as refused:
+        checked(store, 2, memory=SERVER_BYTES)
+    assert "--force" in refused.value.hint
+    told: list[str] = []
+    assert checked(store, 2, memory=SERVER_BYTES, force=True, told=told).version == 2
+    assert [line.startswith("forced, although version 2 of ranker does not fit") for line in told] == [True]
+    check = {"tensorflow": "2.20.0", "loadSeconds": 1.0, "memory": 9, "peakMemory": 9, "warmUp": 0, "golden": 0}
+    record = tmp_path / "models" / "ranker" / "2" / RECORD_FILE
+    record.write_text(json.dumps({**json.loads(record.read_text()), "check": check}))
+    with pytest.raises(Refused, match="it was measured to need"):
+        checked(store, 2, memory=SERVER_BYTES, force=True)
 
 
 def test_no_graph_is_read_where_records_tell_the_signatures(store: StoredModels, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tfsdeploy.deploy.room import SERVER_BYTES, check, resident
+from tfsdeploy.deploy.room import SERVER_BYTES, Estimated, check, resident
 from tfsdeploy.errors import Refused
 from tfsdeploy.release.model import Change, ModelRelease, Release
 from tfsdeploy.release.transitions import add
@@ -77,6 +77,8 @@ def test_a_limit_holds_what_is_loaded_and_the_new_version(
         with pytest.raises(Refused, match=r"does not fit: .* of 2 loaded versions") as no:
             check(*arguments)
         assert "raise serving.resources.memory" in no.value.hint
+        # Only who was told an estimate may know better.
+        assert (isinstance(no.value, Estimated), "--force" in no.value.hint) == ((new is RECORD),) * 2
 
 
 def test_what_is_loaded_already_needs_no_memory_again() -> None:

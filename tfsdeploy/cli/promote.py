@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     "--interval", type=words.seconds, metavar="TIME", default="0s", show_default=True, help="How long a step stays."
 )
 @click.option(
-    "--force", "--allow-incompatible", is_flag=True, help="Although its signatures would break clients of what serves."
+    "--force",
+    "--allow-incompatible",
+    is_flag=True,
+    help="Although it would break clients of what serves, or is estimated not to fit; both are warned of.",
 )
 @click.option("--take-over", is_flag=True, help="Although another command is changing this model.")
 @switch_options
@@ -84,7 +87,10 @@ def command(
         show(call, follow(call, same, author, write))
         return
     store = readable(call)
-    record = check_promotion(store, release, state, model, version, settings, available=memory_here(call), force=force)
+    record = check_promotion(
+        store, release, state, model, version, settings,
+        available=memory_here(call), force=force, warn=call.report.warn,
+    )  # fmt: skip
     if version in state.rejected:
         call.agree(f"Version {version} of {model} was rejected by a rollback. Promote it again?")
     if git_folder is not None:
@@ -93,7 +99,7 @@ def command(
     promotion = Promotion(
         model, version, steps, interval, record.digest, settings.keep, take_over=take_over, timeout=call.timeout
     )
-    gate = gate_of(store, record, example_request(call, model))
+    gate = gate_of(store, record, example_request(call, model), timeout=call.timeout)
 
     def change() -> Switched:
         if not state.versions:

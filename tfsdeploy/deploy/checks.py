@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from tfsdeploy.deploy import room
-from tfsdeploy.deploy.gates import RestGate
+from tfsdeploy.deploy.gates import GATE_SECONDS, RestGate
 from tfsdeploy.deploy.metadata import Input, example_request
 from tfsdeploy.errors import Refused, TfsdeployError, UsageError
 from tfsdeploy.release.model import ModelRelease, Release
@@ -15,6 +16,10 @@ from tfsdeploy.store.golden import Golden
 from tfsdeploy.store.record import InvalidRecord, Record
 from tfsdeploy.store.savedmodel import SavedModelInfo, Signature, compatible, signatures_from_plain
 from tfsdeploy.targets.base import Settings
+
+
+class Incompatible(Refused):
+    """Clients of the version that serves could not use the new one, or nobody can tell."""
 
 
 class ModelStore(Protocol):
@@ -54,7 +59,7 @@ def check_compatible(store: ModelStore, state: ModelRelease, record: Record) -> 
     """Clients of the version that serves can use the new one.
 
     Raises:
-        Refused: they would break; lists why. Also if either version is no sound SavedModel.
+        Incompatible: they would break; lists why. Also if either version is no sound SavedModel.
     """
     model, version = record.model, record.version
     if state.main is None or state.main == version:
@@ -64,9 +69,10 @@ def check_compatible(store: ModelStore, state: ModelRelease, record: Record) -> 
         reasons = compatible(_signatures(store, model, state.main, store.record(model, state.main)), new)
     except (UsageError, InvalidRecord) as error:
         hint = error.hint or "--force promotes it without comparing"
-        raise Refused(f"version {version} of {model}: {error.message}", where=error.where, hint=hint) from error
+        message = f"the signatures of version {version} of {model} cannot be compared: {error.message}"
+        raise Incompatible(message, where=error.where, hint=hint) from error
     if reasons:
-        raise Refused(
+        raise Incompatible(
             f"version {version} of {model} would break clients of version {state.main}: {'; '.join(reasons)}",
             hint="--force promotes it all the same",
         )
@@ -92,6 +98,7 @@ def check_promotion(
     *,
     available: int | None,
     force: bool,
+    warn: Callable[[str], None],
 ) -> Record:
     """Everything that can be known before the first write.
 
@@ -103,7 +110,8 @@ def check_promotion(
         version: the version.
         settings: of the fleet.
         available: bytes of memory that can be had on this machine; None if the replicas are elsewhere.
-        force: do not compare signatures.
+        force: go on although clients would break, or although it does not fit by an estimate.
+        warn: hears what that was.
 
     Returns:
         The version's commit record.
@@ -116,9 +124,16 @@ def check_promotion(
         record = check_committed(store, model, version)
     except InvalidRecord as error:
         raise Refused(error.message, where=error.where, hint=error.hint) from error
-    if not force:
-        check_compatible(store, state, record)
-    room.check(store, record, release, state, settings, available)
+    for check in (
+        partial(check_compatible, store, state, record),
+        partial(room.check, store, record, release, state, settings, available),
+    ):
+        try:
+            check()
+        except (Incompatible, room.Estimated) as error:
+            if not force:
+                raise
+            warn(f"forced, although {error.message}")
     return record
 
 
@@ -135,7 +150,7 @@ def check_canary(state: ModelRelease, version: int, steps: tuple[int, ...]) -> N
         )
 
 
-def gate_of(store: ModelStore, record: Record, given: Path | None) -> RestGate:
+def gate_of(store: ModelStore, record: Record, given: Path | None, *, timeout: float = GATE_SECONDS) -> RestGate:
     """What every replica must answer before traffic moves: the version's golden requests and the operator's own.
 
     Without either one is made up from the signature.
@@ -144,22 +159,23 @@ def gate_of(store: ModelStore, record: Record, given: Path | None) -> RestGate:
         store: where the version is.
         record: its commit record.
         given: the operator's request, a file; None without one.
+        timeout: seconds that a replica has for an answer, if they are fewer than those of every gate.
 
     Raises:
         UsageError: the operator's file cannot be read.
         Refused: the golden requests cannot be understood.
     """
-    model, version = record.model, record.version
+    made = partial(RestGate, record.model, record.version, timeout=min(timeout, GATE_SECONDS))
     try:
         golden = store.golden(record)
     except UsageError as error:
         raise Refused(error.message, where=error.where, hint=error.hint) from error
     if given is not None:
         try:
-            return RestGate(model, version, given.read_bytes(), given=True, golden=golden)
+            return made(given.read_bytes(), given=True, golden=golden)
         except OSError as error:
             raise UsageError(f"the example request cannot be read: {error.strerror}", where=str(given)) from error
-    return RestGate(model, version, None if golden else _made_up(store, record), golden=golden)
+    return made(None if golden else _made_up(store, record), golden=golden)
 
 
 def _made_up(store: ModelStore, record: Record) -> bytes | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 from tfsdeploy.errors import Refused, TfsdeployError
@@ -21,6 +22,18 @@ SERVER_BYTES = 300 << 20
 READERS = 16
 
 Key = tuple[str, int]
+
+
+class Estimated(Refused):
+    """A refusal that rests on an estimate, so that who knows better may go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The memory that a loaded version takes."""
+
+    bytes: int
+    measured: bool
 
 
 class Records(Protocol):
@@ -49,37 +62,41 @@ def check(
         available: bytes that can be had on this machine; None if the replicas are elsewhere, or it is not known.
 
     Raises:
-        Refused: there is too little.
+        Estimated: there is too little by what was estimated.
+        Refused: there is too little by what was measured.
     """
     if record.version in state.versions:
         return
     beside = list(resident(release, state, record, settings.keep))
     if settings.memory is not None:
-        check_limit(record, len(beside), sum(_held(store, beside)), settings.memory)
+        check_limit(record, held(store, beside), settings.memory)
     if available is not None and peak_of(record) * settings.replicas > available:
         leaving = [(record.model, version) for version in state.versions if (record.model, version) not in beside]
-        check_machine(record, settings.replicas, available + sum(_held(store, leaving)) * settings.replicas)
+        freed = sum(one.bytes for one in held(store, leaving))
+        check_machine(record, settings.replicas, available + freed * settings.replicas)
 
 
-def check_limit(record: Record, count: int, held: int, limit: int) -> None:
+def check_limit(record: Record, beside: Sequence[Held], limit: int) -> None:
     """One model server's limit holds it, what it has loaded, and the version.
 
     Args:
         record: the version's commit record.
-        count: how many versions are loaded beside it.
-        held: bytes that they take.
+        beside: what is loaded beside it.
         limit: bytes that the server may have.
 
     Raises:
-        Refused: it does not.
+        Estimated: it does not, as far as that can be told.
+        Refused: it does not, and all of it was measured.
     """
-    needed = peak_of(record)
-    if SERVER_BYTES + held + needed > limit:
-        raise Refused(
+    needed, taken = peak_of(record), sum(one.bytes for one in beside)
+    if SERVER_BYTES + taken + needed > limit:
+        measured = sum(one.bytes for one in beside if one.measured)
+        raise _refusal(
             f"version {record.version} of {record.model} does not fit: {_how(record)} {_mib(needed)} of memory beside "
-            f"{_mib(held)} of {count} loaded versions and {_mib(SERVER_BYTES)} of the server, and each may have "
+            f"{_mib(taken)} of {len(beside)} loaded versions and {_mib(SERVER_BYTES)} of the server, and each may have "
             f"{_mib(limit)}",
-            hint="raise serving.resources.memory and run `tfsdeploy up`, or lower serving.keep",
+            "raise serving.resources.memory and run `tfsdeploy up`, or lower serving.keep",
+            measured=record.check is not None and SERVER_BYTES + measured + needed > limit,
         )
 
 
@@ -92,15 +109,17 @@ def check_machine(record: Record, replicas: int, available: int) -> None:
         available: bytes that can be had, with those of the versions that leave first.
 
     Raises:
-        Refused: it does not.
+        Estimated: it does not, as far as that can be told.
+        Refused: it does not, as was measured.
     """
     needed = peak_of(record) * replicas
     if needed > available:
         how = f"{_how(record)} {_mib(peak_of(record))}"
-        raise Refused(
+        raise _refusal(
             f"version {record.version} of {record.model} does not fit: {how} of memory, {_mib(needed)} on "
             f"{replicas} replicas of this machine, and {_mib(available)} can be had",
-            hint="end what is not needed, or use fewer replicas",
+            "end what is not needed, or use fewer replicas",
+            measured=record.check is not None,
         )
 
 
@@ -119,19 +138,29 @@ def peak_of(record: Record) -> int:
     return record.check.peak_memory if record.check else round(MEMORY_PER_BYTE * record.bytes)
 
 
-def _held(store: Records, versions: Iterable[Key]) -> list[int]:
-    def held(key: Key) -> int:
+def _refusal(message: str, hint: str, *, measured: bool) -> Refused:
+    if measured:
+        return Refused(message, hint=hint)
+    return Estimated(message, hint=f"{hint}; --force promotes it all the same, as only `push --check` measures")
+
+
+def held(store: Records, versions: Iterable[Key]) -> list[Held]:
+    """What each of some versions takes when it is loaded; nothing if that cannot be known."""
+
+    def look(key: Key) -> Held:
         try:
             record = store.record(*key)
         except TfsdeployError:
             # One that cannot be read is no reason to refuse another.
-            return 0
+            return Held(0, measured=False)
         if record is None:
-            return 0
-        return record.check.memory if record.check else round(MEMORY_PER_BYTE * record.bytes)
+            return Held(0, measured=False)
+        if record.check:
+            return Held(record.check.memory, measured=True)
+        return Held(round(MEMORY_PER_BYTE * record.bytes), measured=False)
 
     with ThreadPoolExecutor(READERS, "records") as pool:
-        return list(pool.map(held, versions))
+        return list(pool.map(look, versions))
 
 
 def _how(record: Record) -> str:
