@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,11 @@ from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tests.keys import write_key
 from tests.s3 import S3
+from tfsdeploy.deploy import trial
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.notes import BucketNotes
+from tfsdeploy.store.record import Check
 from tfsdeploy.store.refs import remember
 
 
@@ -125,6 +128,37 @@ def test_push_from_inside_the_store(fleet: dict[str, object], s3: S3, run: Run, 
     assert "already" in run("push", "ranker", "one", "--version", "1").out
     assert run("push", "ranker").code == run("push", "ranker", "one", "--from", root.where("training")).code == 2
     assert "there is nothing" in run("push", "ranker", "--from", root.where("nowhere")).err
+
+
+@pytest.mark.parametrize("there", ["a folder", "inside", "another bucket"])
+def test_what_is_published_is_what_was_checked(
+    there: str, fleet: dict[str, object], s3: S3, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_fleet(tmp_path, fleet)
+    root = s3.open(str(fleet["store"]).removesuffix("/prod"))
+    if there == "another bucket":
+        root = s3.open(s3.make_bucket(f"trained-{str(fleet['store']).split('/')[2]}"))
+    one, two = ((tmp_path / name / "saved_model.pb").read_bytes() for name in ("one", "two"))
+    root.put("training/run-7/saved_model.pb", one)
+    words = ("one",) if there == "a folder" else ("--from", root.where("training/run-7"))
+
+    def trained_on(folder: Path, report: object) -> Check:
+        # As a training job that writes while TensorFlow tries what it wrote before.
+        assert (folder / "saved_model.pb").read_bytes() == one
+        (tmp_path / "one" / "saved_model.pb").write_bytes(two)
+        root.put("training/run-7/saved_model.pb", two)
+        return Check("2.20.0", 1.0, 9, 9, 0, 0)
+
+    monkeypatch.setattr(trial, "try_out", trained_on)
+    shown = run("push", "ranker", *words, "--check")
+    if there == "another bucket":
+        # The copy that was tried is the one that is published.
+        assert shown.code == 0
+        record = s3.open(str(fleet["store"])).get("ranker/1/tfsdeploy.json") or b""
+        assert hashlib.sha256(one).hexdigest() in record.decode()
+        return
+    assert (shown.code, "it is not what was checked" in shown.err) == (1, True), shown.err
+    assert run("versions", "ranker").out.splitlines()[1:] == []
 
 
 def test_a_store_without_conditional_writes(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.s3 import S3
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import inside
 from tfsdeploy.store.bucket import Bucket
+from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.elsewhere import Elsewhere
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.store import FileStore
@@ -113,6 +118,59 @@ def test_what_changes_meanwhile_is_not_published(s3: S3, store: ObjectStore, roo
         assert store.publish("m", origin, 7)[0].version == 7
 
 
+@contextmanager
+def moving(limit: int) -> Iterator[list[str]]:
+    """The files that were copied or sent meanwhile, by name; the user interrupts before more than so many begin."""
+    moved: list[str] = []
+    begun = count()
+
+    def watched(name: str) -> Callable[..., object]:
+        do = getattr(Bucket, name)
+
+        def either(self: Bucket, *words: Any, **how: Any) -> object:
+            # Of a copy the second key is the new one.
+            key = words[1] if name == "copy" else words[0]
+            if not key.endswith((CLAIM_FILE, RECORD_FILE)):
+                if next(begun) >= limit:
+                    raise KeyboardInterrupt
+                etag = do(self, *words, **how)
+                moved.append(key.rpartition("/")[2])
+                return etag
+            return do(self, *words, **how)
+
+        return either
+
+    with pytest.MonkeyPatch.context() as meanwhile:
+        for name in ("copy", "upload", "put"):
+            meanwhile.setattr(Bucket, name, watched(name))
+        yield moved
+
+
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("there", ["inside", "another bucket"])
+def test_what_was_interrupted_goes_on(
+    there: str, changed: bool, s3: S3, store: ObjectStore, root: Bucket, s3_bucket: str, example: Example
+) -> None:
+    name = f"interrupted-{changed:d}-{s3_bucket.split('/')[2]}"
+    source = root if there == "inside" else s3.open(s3.make_bucket(name))
+    url = upload(source, "run-7", example(files={**LARGE, "assets/more": b"c\n"}))
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        with moving(2) as before, pytest.raises(KeyboardInterrupt):
+            store.publish("m", origin, None)
+        # A large file that is on its way when another one fails is given up.
+        assert (store.versions("m"), len(before) in (1, 2)) == ([], True)
+    again = [name for name in before if name != "saved_model.pb"][:1] if changed else []
+    for entry in source.list("run-7"):
+        if entry.key.rpartition("/")[2] in again:
+            source.put(entry.key, bytes(entry.size))
+    heard: list[tuple[int, int]] = []
+    with Elsewhere(url, store, s3.options).origin() as origin, moving(99) as after:
+        record, _ = store.publish("m", origin, None, lambda *seen: heard.append(seen))
+    assert (record.version, heard[-1]) == (1, (record.bytes, record.bytes))
+    assert sorted([*before, *after]) == sorted(["extra", "more", "saved_model.pb", "words", *again])
+    store.verify(record)
+
+
 def test_any_key_is_a_folder(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:
     upload(root, "training/run", example(1.0))
     url = upload(root, "training/run#7?final 100%", example(files={"assets/ä #1": b"a"}))
@@ -141,7 +199,7 @@ def test_markers_of_folders_are_no_files(s3: S3, store: ObjectStore, root: Bucke
 
 
 @pytest.mark.parametrize("kind", ["another bucket", "a folder's store", "a folder"])
-def test_what_is_elsewhere_passes_through_a_folder(
+def test_what_is_elsewhere_is_brought(
     kind: str, s3: S3, store: ObjectStore, s3_bucket: str, example: Example, tmp_path: Path
 ) -> None:
     folder = example(files=LARGE)

@@ -78,26 +78,33 @@ def command(
             from tfsdeploy.store.elsewhere import Elsewhere
 
             elsewhere = Elsewhere(source, store, stored.options)
-        found = None
+        found = digest = tried = None
         if check:
             from tfsdeploy.deploy.trial import try_out
+            from tfsdeploy.store.origin import Folder
+            from tfsdeploy.store.record import digest_of
 
-            found = try_out(folder or stack.enter_context(elsewhere.folder(progress)), call.report)
+            tried = folder or stack.enter_context(elsewhere.folder(progress))
+            # What is published must be what was tried.
+            digest = digest_of(Folder(tried).hashed(progress))
+            found = try_out(tried, call.report)
             call.report.say(_found(found))
         elif folder is not None:
             from tfsdeploy.store.golden import beside
 
             # What nobody could understand at the gate of a promote is told now.
             beside(folder)
-        origin = folder or stack.enter_context(elsewhere.origin())
+        origin = folder or stack.enter_context(elsewhere.origin(progress, tried))
         record, was_there = store.publish(
             model,
             origin,
             version,
             progress,
             above=highest_known(call, model) if version is None else 0,
-            said=Said(check=found, sign=sign),
+            said=Said(check=found, digest=digest, sign=sign),
         )
+    if was_there and found is not None and record.check is None:
+        call.report.warn("it was published without a check, and its commit record stays as it is")
     if was_there and key is not None:
         from tfsdeploy.store.signing import as_compared
 

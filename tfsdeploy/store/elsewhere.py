@@ -1,24 +1,24 @@
-"""What `push --from URL` publishes: copied inside the store where it is there, otherwise through a folder here."""
+"""What `push --from URL` publishes: copied inside the store where it is there, otherwise sent on from where it is."""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.files import temporary_folder
 from tfsdeploy.fleet.addresses import is_object_store
-from tfsdeploy.store.bucket import PART, Bucket, Entry, open_bucket
+from tfsdeploy.store.bucket import Bucket, Entry, open_bucket
 from tfsdeploy.store.inside import Prefix
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import File
-from tfsdeploy.store.rehash import WORKERS
+from tfsdeploy.store.rehash import WORKERS, pieces
 from tfsdeploy.store.store import Store, file_store
-from tfsdeploy.store.tree import Progress, counter
+from tfsdeploy.store.tree import Progress, counter, silent
 
 
 class Elsewhere:
@@ -46,14 +46,24 @@ class Elsewhere:
         self._bucket_url = f"{scheme}://{bucket}"
 
     @contextmanager
-    def origin(self) -> Iterator[Path | Prefix]:
-        """What `Store.publish` takes: the folder, or what the store copies by itself."""
+    def origin(self, progress: Progress = silent, copy: Path | None = None) -> Iterator[Path | Prefix]:
+        """What `Store.publish` takes: the folder, or objects that the store copies by itself, or gets from others.
+
+        Args:
+            progress: hears how many bytes are fetched, if that has to be first.
+            copy: where `folder` has put the files already, within its context; None if it has not.
+        """
         inside = urlsplit(self._store.url)
-        if isinstance(self._store, ObjectStore) and f"{inside.scheme}://{inside.netloc}" == self._bucket_url:
+        objects = is_object_store(self._url) and isinstance(self._store, ObjectStore)
+        if objects and f"{inside.scheme}://{inside.netloc}" == self._bucket_url:
             yield Prefix(self._bucket(), self._prefix, inside.path.strip("/"))
-            return
-        with self.folder(lambda done, total: None) as folder:
-            yield folder
+        elif copy is not None:
+            yield copy
+        elif objects:
+            yield Prefix(self._bucket(), self._prefix, None)
+        else:
+            with self.folder(progress) as folder:
+                yield folder
 
     @contextmanager
     def folder(self, progress: Progress) -> Iterator[Path]:
@@ -65,8 +75,7 @@ class Elsewhere:
         if not is_object_store(self._url):
             yield file_store(self._url).root
             return
-        with ExitStack() as stack:
-            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfsdeploy-push-")))
+        with temporary_folder("tfsdeploy-push-") as root:
             try:
                 _bring(self._bucket(), self._prefix, root, progress)
             except OSError as error:
@@ -79,7 +88,7 @@ class Elsewhere:
 
 
 def _bring(bucket: Bucket, prefix: str, root: Path, progress: Progress) -> None:
-    found = Prefix(bucket, prefix, "")
+    found = Prefix(bucket, prefix, None)
     count = counter(progress, sum(found.sizes.values()))
 
     def bring(item: tuple[str, Entry]) -> File:
@@ -87,8 +96,7 @@ def _bring(bucket: Bucket, prefix: str, root: Path, progress: Progress) -> None:
         digest = hashlib.sha256()
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         with (root / name).open("wb") as stream:
-            for start in range(0, entry.size, PART):
-                piece = bytes(bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag))
+            for piece in pieces(bucket, entry):
                 digest.update(piece)
                 stream.write(piece)
                 count(piece)

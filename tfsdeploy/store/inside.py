@@ -1,23 +1,26 @@
-"""A version whose files are in the object store already: copied by the store itself, and read once to be compared."""
+"""A version whose files are in an object store already: copied by the store itself, or sent on from another one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
 
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store.answers import StoreAway, StoreError
-from tfsdeploy.store.bucket import PART, Bucket, Entry
+from tfsdeploy.store.bucket import Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Sent
 from tfsdeploy.store.hold import Hold
 from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, decode, digest_of
-from tfsdeploy.store.rehash import WORKERS, hash_object, hash_objects
+from tfsdeploy.store.rehash import WORKERS, hash_object, hash_objects, pieces
+from tfsdeploy.store.sending import send
 from tfsdeploy.store.skeleton import describe
-from tfsdeploy.store.tree import Progress, counter
+from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged
+
+Count = Callable[[int], None]
 
 COPY_BYTES = 5 << 30
 """The largest object that S3 copies in one request; larger ones pass through here."""
@@ -27,16 +30,17 @@ class Prefix:
     """A SavedModel below a prefix of a bucket.
 
     Args:
-        bucket: has the files, and is the store's own: both are seen from its root.
+        bucket: has the files, and is seen from its root.
         prefix: of the files, seen from the root; may be a version's.
-        root: the store's prefix, seen from the root; empty if it is the whole bucket.
+        root: if it is the store's own bucket, the store's prefix in it, empty if it is the whole bucket; None if the
+            store is elsewhere.
 
     Raises:
         UsageError: there is no complete SavedModel.
         StoreError: it cannot be read.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str, root: str) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, root: str | None) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._root = root
@@ -54,21 +58,35 @@ class Prefix:
 
     def send(self, bucket: Bucket, folder: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
         """See `tfsdeploy.store.origin.Origin.send`."""
-        count = counter(progress, sum(self.sizes.values()))
-        target = f"{self._root}/{folder}".lstrip("/")
+        if self._root is None:
+            contents = {name: _Object(self._bucket, entry, hold) for name, entry in self.entries.items()}
+            files = send(bucket, folder, contents, hold, progress)
+        else:
+            files = self._copy_all(f"{self._root}/{folder}".lstrip("/"), hold, progress)
+        self.check_true(files)
+        return files
+
+    def _copy_all(self, target: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
+        done, total = 0, sum(self.sizes.values())
+
+        def count(size: int) -> None:
+            nonlocal done
+            done += size
+            progress(done, total)
+
+        there = {entry.key: entry for entry in self._bucket.list(target)}
 
         def copy(item: tuple[str, Entry]) -> File:
             name, entry = item
-            sent = self._copied(name, entry, f"{target}/{name}", hold, count)
+            key = f"{target}/{name}"
+            sent = self._kept(name, entry, there.get(key), hold, count) or self._copied(name, entry, key, hold, count)
             hold.add(sent)
             return sent.file
 
         with ThreadPoolExecutor(WORKERS, "copy") as pool:
             # Large ones first, so that the last one does not keep all waiting.
             items = sorted(self.entries.items(), key=lambda item: -item[1].size)
-            files = tuple(sorted(pool.map(copy, items)))
-        self.check_true(files)
-        return files
+            return tuple(sorted(pool.map(copy, items)))
 
     def check_true(self, files: tuple[File, ...]) -> None:
         """Refuse bytes that are not those of the commit record, if what is copied is a version.
@@ -91,7 +109,19 @@ class Prefix:
                 hint="publish when it is complete",
             )
 
-    def _copied(self, name: str, entry: Entry, key: str, hold: Hold, count: Any) -> Sent:
+    def _kept(self, name: str, entry: Entry, there: Entry | None, hold: Hold, count: Count) -> Sent | None:
+        """What an attempt before this one has copied, if it is a copy of what is there now."""
+        known = hold.sent.get(name)
+        if there is None or known is None or not known.is_tag(there.etag) or known.file.size != entry.size:
+            return None
+        hold.check()
+        # Equal tags are the store's word that both are equal, and the copy was read when it was made.
+        if not known.is_tag(entry.etag) and hash_object(self._bucket, name, entry, lambda piece: None) != known.file:
+            return None
+        count(entry.size)
+        return known
+
+    def _copied(self, name: str, entry: Entry, key: str, hold: Hold, count: Count) -> Sent:
         hold.check()
         try:
             if entry.size > COPY_BYTES:
@@ -101,12 +131,12 @@ class Prefix:
             raise
         except StoreError:
             # It cannot copy, or not this; if it denies reading or writing, this says so.
-            self._bucket.upload(key, self._pieces(entry, hold))
+            self._bucket.upload(key, _Object(self._bucket, entry, hold).pieces())
         there = self._bucket.stat(key)
         if there is None or there.etag is None:
             raise StoreAway("the copy is not there", where=self._bucket.where(key), hint="run this again")
         copy = Entry(key, there.size, there.etag, entry.modified)
-        file = hash_object(self._bucket, name, copy, count)
+        file = hash_object(self._bucket, name, copy, lambda piece: count(len(piece)))
         # Equal tags are the store's word that the bytes are equal; where it gives others, the bytes tell.
         if there.etag != entry.etag and hash_object(self._bucket, name, entry, lambda piece: None) != file:
             raise TfsdeployError(
@@ -115,14 +145,6 @@ class Prefix:
                 hint="run this again",
             )
         return Sent(file, there.etag)
-
-    def _pieces(self, entry: Entry, hold: Hold) -> Iterator[bytes]:
-        # The thread that sends is the client library's own, in which it cannot be asked for anything.
-        with ThreadPoolExecutor(1, "read") as reader:
-            for start in range(0, entry.size, PART):
-                hold.check()
-                end = min(start + PART, entry.size)
-                yield bytes(reader.submit(self._bucket.get_range, entry.key, start, end, entry.etag).result())
 
     def _listed(self) -> dict[str, Entry]:
         found = files_below(self._bucket, self._prefix)
@@ -144,3 +166,24 @@ class Prefix:
             raise Damaged(f"{record.model}/{record.version}: {min(missing)} is missing")
         self.entries = {name: entry for name, entry in self.entries.items() if name in listed}
         return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object as what a file is to hold; see `tfsdeploy.store.sending.Content`."""
+
+    bucket: Bucket
+    entry: Entry
+    hold: Hold
+
+    @property
+    def size(self) -> int:
+        return self.entry.size
+
+    def pieces(self) -> Iterator[bytes]:
+        # The thread that sends is the client library's own, in which it cannot be asked for anything.
+        coming = pieces(self.bucket, self.entry)
+        with ThreadPoolExecutor(1, "read") as reader:
+            while (piece := reader.submit(next, coming, None).result()) is not None:
+                self.hold.check()
+                yield piece

@@ -10,7 +10,7 @@ from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.hold import Hold
 from tfsdeploy.store.record import File
 from tfsdeploy.store.savedmodel import SavedModelInfo, inspect
-from tfsdeploy.store.sending import send
+from tfsdeploy.store.sending import OnDisk, send
 from tfsdeploy.store.source import look_at
 from tfsdeploy.store.tree import Progress, counter, hash_file, size_of
 
@@ -60,7 +60,7 @@ class Folder:
 
     def send(self, bucket: Bucket, folder: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
         """See `Origin.send`."""
-        return send(bucket, folder, self._source.files, hold, progress)
+        return send(bucket, folder, {name: OnDisk(path) for name, path in self._source.files.items()}, hold, progress)
 
     def check_unchanged(self) -> None:
         """See `Origin.check_unchanged`."""

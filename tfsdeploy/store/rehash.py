@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from tfsdeploy.store.bucket import PART, Bucket, Entry
@@ -54,6 +54,17 @@ def verify(bucket: Bucket, record: Record, progress: Progress) -> None:
             raise Damaged(f"{name}: {found.path} has other bytes than its commit record says")
 
 
+def pieces(bucket: Bucket, entry: Entry) -> Iterator[bytes]:
+    """An object's content, a part at a time.
+
+    Raises:
+        Replaced: it changed since it was listed.
+        StoreError: it cannot be read.
+    """
+    for start in range(0, entry.size, PART):
+        yield bytes(bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag))
+
+
 def hash_object(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes], object]) -> File:
     """The file that one object is.
 
@@ -68,8 +79,7 @@ def hash_object(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes]
         StoreError: it cannot be read.
     """
     digest = hashlib.sha256()
-    for start in range(0, entry.size, PART):
-        piece = bytes(bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag))
+    for piece in pieces(bucket, entry):
         digest.update(piece)
         count(piece)
     return File(name, entry.size, digest.hexdigest())

@@ -19,11 +19,13 @@ class Said:
     Attributes:
         like: the record of the version of which this is a copy, which then is its record too; its number is given.
         check: what `push --check` found.
+        digest: of the bytes that were looked at before; others are not published.
         sign: puts the publisher's signature on the record.
     """
 
     like: Record | None = None
     check: Check | None = None
+    digest: str | None = None
     sign: Callable[[Record], Record] = _unsigned
 
 

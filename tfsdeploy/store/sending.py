@@ -6,14 +6,16 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tfsdeploy.store.answers import StoreAway, Taken
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.claim import Sent
 from tfsdeploy.store.hold import Hold, put_own
 from tfsdeploy.store.record import File
-from tfsdeploy.store.tree import CHUNK, Progress, hash_file, size_of
+from tfsdeploy.store.tree import CHUNK, Progress
 
 WORKERS = 4
 """Files that are sent at once; each holds up to three parts in memory."""
@@ -22,13 +24,42 @@ _MAX_PARTS = 9_000
 _ATTEMPTS = 3
 
 
-def send(bucket: Bucket, folder: str, files: Mapping[str, Path], hold: Hold, progress: Progress) -> tuple[File, ...]:
+class Content(Protocol):
+    """What one file is to hold, wherever that is now."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, from the beginning; in whichever thread this is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A file of this machine."""
+
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """See `Content.size`."""
+        return self.path.stat().st_size
+
+    def pieces(self) -> Iterator[bytes]:
+        """See `Content.pieces`."""
+        with self.path.open("rb", buffering=0) as stream:
+            while piece := stream.read(CHUNK):
+                yield piece
+
+
+def send(bucket: Bucket, folder: str, files: Mapping[str, Content], hold: Hold, progress: Progress) -> tuple[File, ...]:
     """Send every file that is not there yet.
 
     Args:
         bucket: the store.
         folder: ``MODEL/N``, where they go.
-        files: relative path with ``/`` -> where it is.
+        files: relative path with ``/`` -> what it is to hold.
         hold: the claim on the number; told of each file that is there.
         progress: hears how many bytes are there.
 
@@ -40,13 +71,13 @@ def send(bucket: Bucket, folder: str, files: Mapping[str, Path], hold: Hold, pro
         StoreError: the store refuses.
         OSError: a file cannot be read.
     """
-    sender = _Sender(bucket, folder, hold, progress, size_of(files))
+    sender = _Sender(bucket, folder, hold, progress, sum(content.size for content in files.values()))
     # Large ones first, so that the last one does not keep all waiting.
-    order = sorted(files.items(), key=lambda item: -item[1].stat().st_size)
+    order = sorted(files.items(), key=lambda item: -item[1].size)
     with ThreadPoolExecutor(WORKERS, "send") as pool:
         futures: list[Future[File]] = []
         try:
-            futures += (pool.submit(sender.send, name, path) for name, path in order)
+            futures += (pool.submit(sender.send, name, content) for name, content in order)
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             sender.stopped.set()
@@ -74,26 +105,32 @@ class _Sender:
         self._seen: Mapping[str, Entry] = {entry.key: entry for entry in bucket.list(folder)}
         self.stopped = threading.Event()
 
-    def send(self, name: str, path: Path) -> File:
-        key, size = f"{self._folder}/{name}", path.stat().st_size
+    def send(self, name: str, content: Content) -> File:
+        key, size = f"{self._folder}/{name}", content.size
         there, known = self._seen.get(key), self._hold.sent.get(name)
         # What is there already, as an attempt before this one left it, is only hashed.
         if there and known and known.is_tag(there.etag) and known.file.size == size == there.size:
-            found = File(name, *hash_file(path, lambda _: self._go_on()))
+            found = self._hashed(name, content)
             if found == known.file:
                 self._count(size)
                 return found
         if size <= PART:
-            content = path.read_bytes()
-            file = File(name, len(content), hashlib.sha256(content).hexdigest())
-            etag = self._put(key, content, there)
+            whole = b"".join(content.pieces())
+            file = File(name, len(whole), hashlib.sha256(whole).hexdigest())
+            etag = self._put(key, whole, there)
             self._count(file.size)
         else:
-            reader = _Reader(name, path)
+            reader = _Reader(name, content)
             etag = self._upload(key, reader, size)
             file = reader.file
         self._hold.add(Sent(file, etag))
         return file
+
+    def _hashed(self, name: str, content: Content) -> File:
+        reader = _Reader(name, content)
+        for _ in reader.pieces():
+            self._go_on()
+        return reader.file
 
     def _put(self, key: str, content: bytes, there: Entry | None) -> str:
         """On the condition that what is there is still what was seen: nobody else's work is replaced."""
@@ -136,20 +173,19 @@ class _Sender:
 
 
 class _Reader:
-    """A file that is read once, and known when it was."""
+    """Content that is read once, and known when it was."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, content: Content) -> None:
         self._name = name
-        self._path = path
+        self._content = content
         self._digest = hashlib.sha256()
         self._size = 0
 
     def pieces(self) -> Iterator[bytes]:
-        with self._path.open("rb", buffering=0) as stream:
-            while piece := stream.read(CHUNK):
-                self._digest.update(piece)
-                self._size += len(piece)
-                yield piece
+        for piece in self._content.pieces():
+            self._digest.update(piece)
+            self._size += len(piece)
+            yield piece
 
     @property
     def file(self) -> File:

@@ -16,6 +16,7 @@ from tfsdeploy.store.record import File, Record, digest_of
 from tfsdeploy.store.said import Said
 from tfsdeploy.store.savedmodel import SavedModelInfo, signatures_to_plain
 from tfsdeploy.store.tree import files_of, fingerprint
+from tfsdeploy.store.verify import Damaged
 
 ATTEMPTS = 20
 """How many numbers in a row may be taken by others before a publisher without a number of its own gives up."""
@@ -106,20 +107,28 @@ def new_record(model_name: str, version: int, files: tuple[File, ...], info: Sav
     """The record of what is published now, by whoever runs this; or that of the version of which this is a copy.
 
     Raises:
-        TfsdeployError: these are not the bytes that ``said.like`` is about.
+        Damaged: these are not the bytes that ``said.like`` is about.
+        TfsdeployError: these are not the bytes that were checked.
     """
     if (like := said.like) is not None:
         if (like.model, like.version, like.digest) != (model_name, version, digest_of(files)):
-            raise TfsdeployError(
+            raise Damaged(
                 "the bytes are not those of the commit record; nothing was published",
                 where=f"{like.model}/{like.version}",
                 hint="`tfsdeploy verify` says which file differs",
             )
         return like
+    digest = digest_of(files)
+    if said.digest not in (None, digest):
+        raise TfsdeployError(
+            "it is not what was checked: it changed since; nothing was published",
+            where=f"{model_name}/{version}",
+            hint="publish when it is complete",
+        )
     record = Record(
         model_name,
         version,
-        digest_of(files),
+        digest,
         files,
         now(),
         who(),
