@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from tests.s3 import S3
-from tfsdeploy.errors import Refused, TfsdeployError
+from tfsdeploy.errors import Busy, Refused, TfsdeployError
 from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.store import gc
 from tfsdeploy.store.gc import collect, unneeded
 from tfsdeploy.store.notes import FileNotes
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.refs import COMING, Life, decode, encode, forget, held, remember
+from tfsdeploy.store.record import Record
+from tfsdeploy.store.refs import COMING, Life, decode, encode, forget, held, remember, sweeping
 from tfsdeploy.store.store import FileStore, Store
 
 NOW = datetime(2026, 5, 20, tzinfo=UTC)
@@ -96,7 +98,7 @@ def test_every_fleet_and_every_life_of_it_counts(store: FileStore | ObjectStore)
     forget(store.notes, "shop", "life")
     forget(store.notes, "other", "life")
     assert held(store.notes) == {"shop": {"m": {3}}}
-    assert run(store) == [(1, "mark"), (2, "mark"), (5, "sweep")]
+    assert run(store) == [(5, "sweep"), (1, "mark"), (2, "mark")]
 
 
 def test_what_is_about_to_come_is_needed_for_a_day() -> None:
@@ -111,15 +113,18 @@ def test_a_promote_meanwhile_is_heard_or_refused(store: FileStore | ObjectStore,
     needs(store, 2)
     run(store)
 
-    def promoted_first(model: str, version: int) -> None:
-        raise AssertionError("it is needed by now")
+    discard, gone = store.discard, list[int]()
+
+    def counted(model: str, version: int) -> None:
+        gone.append(version)
+        discard(model, version)
 
     read = type(store.notes).read
     seen: list[str] = []
 
     def promote_after_the_word(notes: Any, name: str) -> bytes | None:
         # Between the word that it is being removed, and the look at what is needed.
-        if name == "refs/shop.json" and b'"sweeping": [1]' in (read(notes, "marks/m.json") or b"") and not seen:
+        if name == "refs/shop.json" and b'"sweeping": [1, 3, 5]' in (read(notes, "marks/m.json") or b"") and not seen:
             seen.append(name)
             with pytest.raises(Refused, match="is removing version 1 of m"):
                 remember(notes, "shop", "life", {"m": {2}}, {"m": {1}}, NOW)
@@ -127,13 +132,80 @@ def test_a_promote_meanwhile_is_heard_or_refused(store: FileStore | ObjectStore,
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(type(store.notes), "read", promote_after_the_word)
-        meanwhile.setattr(store, "discard", promoted_first)
-        rows = []
-        with pytest.raises(AssertionError, match="needed by now"):
-            rows += run(store)
-    # Version 1 stayed, because its promote was heard although it was refused; 3 was the next.
-    assert seen
-    assert 1 in store.versions("m")
+        meanwhile.setattr(store, "discard", counted)
+        assert run(store) == [(3, "sweep"), (5, "sweep")]
+    # Version 1 stayed, because its promote was heard although it was refused; it can be promoted now.
+    assert (bool(seen), sorted(gone), store.versions("m")) == (True, [3, 5], [1, 2, 4, 6])
+    remember(store.notes, "shop", "life", {"m": {2}}, {"m": {1}}, NOW)
+
+
+def test_a_run_that_is_interrupted_says_no_more_than_it_began(store: FileStore | ObjectStore, monkeypatch: Any) -> None:
+    needs(store, 2)
+    run(store)
+    monkeypatch.setattr(gc, "SWEEPERS", 1)
+    rows = collect(store, ["m"], keep=1, at=NOW, act=True)
+    assert next(rows).version == 1
+
+    def interrupted(model: str, version: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as meanwhile, suppress(KeyboardInterrupt):
+        meanwhile.setattr(store, "discard", interrupted)
+        list(rows)
+    # What was not begun can be promoted at once.
+    left = store.versions("m")
+    assert set(left) >= {2, 4, 6}
+    assert sweeping(store.notes, "m") <= {3, 5}
+    assert [row[1] for row in run(store)] == ["sweep"] * (len(left) - 3)
+    assert store.versions("m") == [2, 4, 6]
+
+
+def test_a_version_that_is_published_anew_stops_nothing(store: FileStore | ObjectStore, monkeypatch: Any) -> None:
+    needs(store, 2)
+    run(store)
+    discard = store.discard
+
+    def busy(model: str, version: int) -> None:
+        if version == 3:
+            raise Busy("somebody is publishing this number")
+        discard(model, version)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(store, "discard", busy)
+        assert run(store) == [(1, "sweep"), (5, "sweep")]
+    assert run(store) == [(3, "sweep")]
+
+
+def test_what_is_said_of_many_versions_grows_with_them(tmp_path: Path, monkeypatch: Any) -> None:
+    """Every round says anew what is marked: so there must not be one for each version."""
+
+    class Many(FileStore):
+        def versions(self, model_name: str) -> list[int]:
+            return list(range(1, count + 2))
+
+        def record(self, model_name: str, version: int) -> Record:
+            return Record("m", version, "", (), (NOW - timedelta(days=9)).isoformat(), "")
+
+        def discard(self, model_name: str, version: int) -> None:
+            return
+
+    (tmp_path / "models").mkdir()
+    written = []
+    for count in (2_000, 4_000):
+        made, size = Many(tmp_path / "models"), 0
+        remember(made.notes, "shop", "life", {}, {}, NOW)
+        swap = FileNotes.swap
+
+        def weighed(notes: FileNotes, name: str, before: bytes | None, after: bytes | None) -> bool:
+            nonlocal size
+            size += len(after or b"")
+            return swap(notes, name, before, after)  # noqa: B023
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(FileNotes, "swap", weighed)
+            assert len(run(made)) == len(run(made)) == count
+        written.append(size)
+    assert written[1] < 2.2 * written[0]
 
 
 @pytest.mark.parametrize("step", range(4))
@@ -147,16 +219,20 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     class Killed(BaseException):
         """As SIGKILL: nothing is cleaned up."""
 
-    def maybe(do: Callable[..., Any]) -> Callable[..., Any]:
+    def maybe(do: Callable[..., Any], *, counts: bool = True) -> Callable[..., Any]:
         def either(*words: Any, **named: Any) -> Any:
-            if next(steps) == step:
+            if dead or (counts and next(steps) == step):
+                dead.append(True)
                 raise Killed
             return do(*words, **named)
 
         return either
 
+    dead: list[bool] = []
     with monkeypatch.context() as dying:
         dying.setattr(shutil, "rmtree", maybe(shutil.rmtree))
+        notes = type(store.notes)
+        dying.setattr(notes, "swap", maybe(notes.swap, counts=False))
         if isinstance(store, ObjectStore):
             dying.setattr(store.bucket, "delete", maybe(store.bucket.delete))
         with suppress(Killed):

@@ -1,13 +1,15 @@
 """Remove versions that no fleet needs: one run marks them, a later one sweeps those that are marked and not needed yet.
 
-A version is swept in an order that a promote at the same moment sees: said first, then the refs are read again, then
-it goes, its commit record before its files. A run that is killed is finished by the next.
+Versions are swept in an order that a promote at the same moment sees: said first, then the refs are read again, then
+they go, each one's commit record before its files. A run that is killed is finished by the next.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,6 +25,13 @@ YOUNG = timedelta(days=7)
 """Nothing is removed that was committed less than this ago."""
 
 ATTEMPTS = 20
+
+READERS, SWEEPERS = 16, 8
+"""Commit records that are read at once, and versions that are removed at once."""
+
+ROUNDS, ROUND = 20, 50
+"""So many rounds at most, each with so many versions at least, remove those of a model: what is said of them in each
+grows with all that are marked."""
 
 
 class Removable(Protocol):
@@ -120,30 +129,14 @@ def collect(
         held = _held(store.notes, model, also)
         numbers = store.versions(model)
         before = _marks(store.notes, model)
-        # Of each record only what a row shows: a model can have thousands.
-        garbage: dict[int, tuple[int, str]] = {}
-        for number in unneeded(numbers, held, keep):
-            try:
-                record = store.record(model, number)
-            except InvalidRecord:
-                # How old it is cannot be known; `verify` tells of it.
-                continue
-            if record is not None and is_old(record, at):
-                garbage[number] = record.bytes, record.committed
-        torn = sorted(before.sweeping - set(numbers))
-        for number in torn:
-            try:
-                if act and not _sweep(store, model, number, also):
-                    continue
-            except Busy:
-                # Somebody publishes this number anew.
-                continue
-            yield Row(model, number, 0, "", "sweep")
-        for number, (size, committed) in garbage.items():
-            done: Literal["mark", "sweep"] = "sweep" if number in before.marked else "mark"
-            if act and done == "sweep" and not _sweep(store, model, number, also):
-                continue
-            yield Row(model, number, size, committed, done)
+        garbage = _old_enough(store, model, unneeded(numbers, held, keep), at)
+        going = dict.fromkeys(sorted(before.sweeping - set(numbers)), (0, ""))
+        going |= {number: told for number, told in garbage.items() if number in before.marked}
+        for number in _swept(store, model, list(going), also) if act else going:
+            yield Row(model, number, *going[number], "sweep")
+        for number, told in garbage.items():
+            if number not in going:
+                yield Row(model, number, *told, "mark")
         if act:
             new = {number: at.isoformat() for number in garbage if number not in before.marked}
             stays = set(numbers) - garbage.keys()
@@ -160,19 +153,66 @@ def _held(notes: Notes, model: str, also: refs.Numbers) -> set[int]:
     return {number for needed in (also, *refs.held(notes).values()) for number in needed.get(model, ())}
 
 
-def _sweep(store: Removable, model: str, number: int, also: refs.Numbers) -> bool:
-    """Remove one version, unless a fleet has come to need it since."""
-    notes = store.notes
-    _change(notes, model, lambda marks: Marks(marks.marked, marks.sweeping | {number}))
-    gone = number not in _held(notes, model, also)
-    if gone:
-        store.discard(model, number)
-    _change(
-        notes,
-        model,
-        lambda marks: Marks({n: when for n, when in marks.marked.items() if n != number}, marks.sweeping - {number}),
-    )
-    return gone
+def _old_enough(store: Removable, model: str, numbers: Sequence[int], at: datetime) -> dict[int, tuple[int, str]]:
+    """The versions that are old enough to go, with bytes and time: no more of a record, as there can be thousands."""
+
+    def look(number: int) -> tuple[int, str] | None:
+        try:
+            record = store.record(model, number)
+        except InvalidRecord:
+            # How old it is cannot be known; `verify` tells of it.
+            return None
+        return (record.bytes, record.committed) if record is not None and is_old(record, at) else None
+
+    with _workers(READERS) as pool:
+        return {number: told for number, told in zip(numbers, pool.map(look, numbers), strict=True) if told}
+
+
+def _swept(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers) -> Iterator[int]:
+    """Remove versions but those that a fleet has come to need since; yields each one that is gone."""
+    size = max(ROUND, -(-len(numbers) // ROUNDS))
+    for start in range(0, len(numbers), size):
+        yield from _round(store, model, numbers[start : start + size], also)
+
+
+def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers) -> Iterator[int]:
+    notes, begun, over = store.notes, set[int](), set[int]()
+
+    def discard(number: int) -> bool:
+        begun.add(number)
+        try:
+            store.discard(model, number)
+        except Busy:
+            # Somebody publishes this number anew.
+            return False
+        over.add(number)
+        return True
+
+    _change(notes, model, lambda marks: Marks(marks.marked, marks.sweeping | set(numbers)))
+    try:
+        over |= _held(notes, model, also) & set(numbers)
+        going = [number for number in numbers if number not in over]
+        with _workers(SWEEPERS) as pool:
+            yield from (number for number, gone in zip(going, pool.map(discard, going), strict=True) if gone)
+    finally:
+        # What was begun and has not ended is for the next run; what was not even begun stays as it was.
+        _change(
+            notes,
+            model,
+            lambda marks: Marks(
+                {number: when for number, when in marks.marked.items() if number not in over},
+                marks.sweeping - (set(numbers) - (begun - over)),
+            ),
+        )
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(count, "gc")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _marks(notes: Notes, model: str) -> Marks:

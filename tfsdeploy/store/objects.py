@@ -22,6 +22,7 @@ from tfsdeploy.store.tree import Progress, silent
 from tfsdeploy.store.upload import read_record
 
 _ATTEMPTS = 10
+_AT_ONCE = 100
 
 
 class ObjectStore:
@@ -138,10 +139,10 @@ class ObjectStore:
         hold = acquire(self.bucket, folder, "gc")
         try:
             self.bucket.delete([f"{folder}/{RECORD_FILE}"])
-            for entry in self.bucket.list(folder):
+            keys = [entry.key for entry in self.bucket.list(folder) if entry.key != claim]
+            for start in range(0, len(keys), _AT_ONCE):
                 hold.check()
-                if entry.key != claim:
-                    self.bucket.delete([entry.key])
+                self.bucket.delete(keys[start : start + _AT_ONCE])
             hold.let_go()
             self.bucket.delete([claim])
         except BaseException:

@@ -83,7 +83,10 @@ def remember(notes: Notes, fleet: str, uid: str, needed: Numbers, coming: Number
     for model, numbers in coming.items():
         going = sorted(numbers & sweeping(notes, model))
         if going:
-            raise Refused(f"`tfsdeploy gc` is removing version {going[0]} of {model}", hint="push it again")
+            hint = (
+                "push it again; or, if that was interrupted, run `tfsdeploy gc --yes`: it leaves this version alone now"
+            )
+            raise Refused(f"`tfsdeploy gc` is removing version {going[0]} of {model}", hint=hint)
 
 
 def forget(notes: Notes, fleet: str, uid: str) -> None:
