@@ -183,3 +183,56 @@ def test_mirror_copies_what_is_not_there(run: Run, tmp_path: Path) -> None:
         assert records[0] == records[1]
     assert run("mirror", url, "nobody").code == 2
     assert run("mirror", "ftp://x", "ranker").code == 2
+
+
+def test_mirror_goes_on_after_a_damaged_version(run: Run, tmp_path: Path) -> None:
+    for version in ("1", "2", "3", "4", "5"):
+        assert run("push", "ranker", "one", "--version", version).code == 0
+    models, url = tmp_path / "models" / "ranker", (tmp_path / "elsewhere").as_uri()
+    rotten = models / "1" / "saved_model.pb"
+    rotten.write_bytes(rotten.read_bytes()[:-1] + b"?")
+    (models / "2" / "saved_model.pb").unlink()
+    (models / "3" / RECORD_FILE).write_text("{")
+    write_saved_model(tmp_path / "three", 3)
+    (tmp_path / "there.yaml").write_text(FLEET.replace("./models", "./elsewhere"))
+    assert run("push", "ranker", "three", "--version", "4", "-f", "there.yaml").code == 0
+    shown = run("mirror", url, "-o", "json")
+    document = shown.document("mirror")
+    assert (shown.code, [row["version"] for row in document["versions"]]) == (1, [5])
+    words = {row["version"]: row["error"] for row in document["failed"]}
+    assert words.keys() == {1, 2, 3, 4}
+    assert "saved_model.pb has other bytes than its commit record" in words[1]
+    assert "saved_model.pb is missing" in words[2]
+    assert "not a commit record" in words[3]
+    assert "published other bytes" in words[4]
+    assert "ranker 1 is not copied" in shown.err
+    again = run("mirror", url)
+    assert (again.code, "0 versions copied" in again.out, "4 could not be" in again.out) == (1, True, True)
+    # One that is named is an error like any other.
+    assert run("mirror", url, "ranker", "1").code == 1
+    assert run("mirror", url, "ranker", "4").code == 5
+
+
+def test_what_is_pinned_is_looked_at_before_anybody_folds_it(run: Run, tmp_path: Path) -> None:
+    write_saved_model(tmp_path / "renamed", 3, output="z")
+    for name, version in (("one", "1"), ("renamed", "2")):
+        assert run("push", "ranker", name, "--version", version).code == 0
+    pinned = FLEET.replace(
+        "{ranker: {}}", "{ranker: {version: 1, canary: {version: 2, weight: 10}}, other: {version: 7}}"
+    )
+    (tmp_path / "fleet.yaml").write_text(pinned)
+    assert run("validate").code == 0
+    shown = run("validate", "--store", "-o", "json")
+    problems = {problem["path"]: problem["message"] for problem in shown.document("validate")["problems"]}
+    assert shown.code == 2
+    assert problems.keys() == {"models.ranker.canary.version", "models.other.version"}
+    words = "would break clients of version 1: serving_default output y is gone"
+    assert words in problems["models.ranker.canary.version"]
+    assert "no committed version 7" in problems["models.other.version"]
+    (tmp_path / "fleet.yaml").write_text(pinned.replace(", other: {version: 7}", ""))
+    told = run("diff")
+    assert (told.code, words in told.err) == (3, True)
+    (tmp_path / "fleet.yaml").write_text(FLEET.replace("{ranker: {}}", "{ranker: {version: 2}}"))
+    assert run("validate", "--store").code == 0
+    shutil.rmtree(tmp_path / "models")
+    assert run("validate", "--store").code == 2
