@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
@@ -142,9 +143,11 @@ def test_argo_cd_s_signature_is_no_difference(fleet: ClusterFleet) -> None:
     sign("shop-in-production")
     assert fleet.run("diff").out.startswith("fleet shop is as")
     assert fleet.run("status", "-o", "json").document["healthy"]
-    told = fleet.run("up", "-o", "json", code=1).document["error"]["message"]
-    assert 'conflict with "argocd-controller": .metadata.labels.app.kubernetes.io/instance' in told
-    sign("shop")
+    told = fleet.run("up", "-o", "json", code=1).document["error"]
+    assert 'conflict with "argocd-controller": .metadata.labels.app.kubernetes.io/instance' in told["message"]
+    # The way out that is told, word for word.
+    (command,) = re.findall(r"tfsdeploy render .*", told["hint"])
+    fleet.shell(command)
     fleet.up()
 
 

@@ -82,10 +82,12 @@ class Objects:
                 content_type="application/apply-patch+yaml",
             )
         except Collision as error:
+            render = f"tfsdeploy render -t kubernetes --namespace {self.connection.namespace} -o -"
+            force = f"kubectl apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts -f -"
             raise TfsdeployError(
                 f"another tool has set what the fleet file says otherwise: {error}",
                 where=words(manifest),
-                hint="let only one of the two own these fields",
+                hint=f"let the file say the same; or, if the file is right: {render} | {force}",
             ) from error
         except NotThere as error:
             namespace = self.connection.namespace
