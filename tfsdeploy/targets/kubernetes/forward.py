@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any
 
 from tfsdeploy.targets.forward import Forwards
 from tfsdeploy.targets.kubernetes.connection import Connection
+
+log = logging.getLogger(__name__)
 
 PROTOCOL = "v4.channel.k8s.io"
 """The newest one that carries ports; v5 is for commands (kubernetes/enhancements, KEP-4006)."""
@@ -21,7 +25,7 @@ def to_pods(connection: Connection) -> Forwards:
 
 def _open(connection: Connection, pod: str, port: int) -> Any:
     """One connection is one websocket: the protocol carries no second one of the same port."""
-    from kubernetes.stream.ws_client import PortForward, create_websocket
+    from kubernetes.stream.ws_client import create_websocket
     from websocket import setdefaulttimeout
 
     scheme, _, host = connection.configuration.host.partition("://")
@@ -32,4 +36,25 @@ def _open(connection: Connection, pod: str, port: int) -> Any:
         connection.configuration, f"{'wss' if scheme == 'https' else 'ws'}://{host}/{path}", headers
     )
     websocket.settimeout(None)
-    return PortForward(websocket, [port]).socket(port)
+    return way_class()(websocket, [port]).socket(port)
+
+
+@cache
+def way_class() -> Any:
+    """The package's `PortForward`, whose thread ends the way when the connection breaks.
+
+    As it is, the thread ends with a traceback, and whoever waits for an answer waits on.
+    """
+    from kubernetes.stream.ws_client import PortForward
+
+    class Way(PortForward):  # type: ignore[misc]
+        def _proxy(self) -> None:
+            try:
+                super()._proxy()
+            except Exception as error:
+                log.debug("a way to a pod broke: %s", error)
+            finally:
+                for port in self.local_ports.values():
+                    port.python.close()
+
+    return Way
