@@ -1,9 +1,10 @@
-"""Who drives a fleet: a user with rights in one namespace alone, one without them, and two with fleets of one name."""
+"""Who drives a fleet: a user with just enough rights in one namespace, one without, and two with fleets of one name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,16 +12,17 @@ import yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.live import ClusterFleet, M
 from tests.cluster.namespace import Namespace
+from tfsdeploy.fleet.load import load_fleet
+from tfsdeploy.render.kubernetes.artefacts import KUSTOMIZATION, kubernetes_artefacts
+from tfsdeploy.targets.kubernetes.permissions import needed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-def user(namespace: Namespace, role: str, folder: Path) -> Path:
-    """The kubeconfig of somebody who has one of the cluster's own roles in a namespace, and nothing elsewhere."""
+def user(namespace: Namespace, role: str, folder: Path, *, kind: str = "clusterrole") -> Path:
+    """The kubeconfig of somebody with one role in a namespace, by default one of the cluster's, and nothing else."""
     namespace.kubectl("create", "serviceaccount", role)
-    namespace.kubectl(
-        "create", "rolebinding", role, f"--clusterrole={role}", f"--serviceaccount={namespace.name}:{role}"
-    )
+    namespace.kubectl("create", "rolebinding", role, f"--{kind}={role}", f"--serviceaccount={namespace.name}:{role}")
     document = yaml.safe_load(namespace.cluster.kubeconfig.read_text())
     document["users"] = [{"name": role, "user": {"token": namespace.kubectl("create", "token", role).strip()}}]
     document["contexts"][0]["context"]["user"] = role
@@ -29,19 +31,35 @@ def user(namespace: Namespace, role: str, folder: Path) -> Path:
     return file
 
 
-def test_the_admin_of_a_namespace_needs_nothing_else(fleet: ClusterFleet) -> None:
+def role(fleet: ClusterFleet, name: str) -> dict[str, Any]:
+    """A Role of exactly what the preflight asks for."""
+    (fleet.folder / "fleet.yaml").write_text(yaml.safe_dump(fleet.spec))
+    texts = kubernetes_artefacts(load_fleet(fleet.folder / "fleet.yaml"))
+    manifests = [yaml.safe_load(text) for path, text in texts.items() if path != KUSTOMIZATION]
+    rules = [
+        {"apiGroups": [one.kind.group], "resources": [one.resource], "verbs": [one.verb]} for one in needed(manifests)
+    ]
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules}
+
+
+def test_who_has_what_the_preflight_asks_for_needs_nothing_else(fleet: ClusterFleet) -> None:
     fleet.spec["serving"]["replicas"] = 1
     fleet.spec["gateway"]["replicas"] = 1
     fleet.push(M, 1)
     fleet.push(M, 2)
     fleet.spec["models"] = {M: {"version": 1}}
-    fleet.kubeconfig = user(fleet.namespace, "admin", fleet.folder)
+    fleet.namespace.apply(role(fleet, "operator"))
+    fleet.kubeconfig = user(fleet.namespace, "operator", fleet.folder, kind="role")
     fleet.up()
     assert fleet.run("diff").out.endswith("fleet.yaml says\n")
     fleet.run("promote", M, "2")
     answered = fleet.run("predict", M, '{"instances": [1.0]}', "-o", "json").document["answer"]
     assert answered["predictions"] == [2.0]
     assert "gateway" in fleet.run("logs", "--tail", "3").out
+    assert fleet.run("bench", M, "--rate", "20", "--duration", "1s", "-o", "json").document["failed"] == 0
+    operator, fleet.kubeconfig = fleet.kubeconfig, user(fleet.namespace, "admin", fleet.folder)
+    fleet.up()
+    fleet.kubeconfig = operator
     fleet.run("down", "--yes")
     assert fleet.namespace.get("deployments") == []
 
@@ -51,7 +69,7 @@ def test_what_a_user_lacks_is_said_before_anything_is_made(namespace: Namespace,
     fleet.spec["models"] = {M: {}}
     fleet.kubeconfig = user(fleet.namespace, "view", fleet.folder)
     error = fleet.run("up", "-o", "json", code=1).document["error"]
-    for words in ("patch deployments.apps", "create leases.coordination.k8s.io", "create pods/portforward"):
+    for words in ("patch deployments.apps", "create leases.coordination.k8s.io", "get pods/portforward"):
         assert words in error["message"]
     assert "list pods" not in error["message"]
     elsewhere = fleet.run("status", "-o", "json", code=2).document["error"]
