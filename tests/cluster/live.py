@@ -89,6 +89,15 @@ class ClusterFleet:
         assert code is None or process.returncode == code, f"{said}\n{self.namespace.told()}"
         return Run(process.returncode, out, err)
 
+    def shell(self, command: str) -> None:
+        """Run a line that an error or a page names, as a user would paste it."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "KUBECONFIG": str(self.namespace.cluster.kubeconfig), "PATH": path}
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command], cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
     def up(self, code: int | None = 0) -> Run:
         """Make the fleet as the file says."""
         return self.run("up", "--timeout", "180", code=code)
