@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.server.arrays import core_of, half_plus_two, identity, multi
+from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import json_document, json_tensor
 from tfsdeploy.server.json_answer import Array, render
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.rest import Rest
 
-FILE = Path(__file__).parents[1] / "cases" / "server" / "rest_predict.yaml"
+FOLDER = Path(__file__).parents[1] / "cases" / "server"
 CASES = [
     pytest.param(model, case, id=f"{model}: {case['request']}")
-    for model, cases in yaml.safe_load(FILE.read_text()).items()
+    for file in ("rest_predict.yaml", "rest_predict_faults.yaml")
+    for model, cases in yaml.safe_load((FOLDER / file).read_text()).items()
     for case in cases
 ]
 SPECIAL = {"id_string": object, "id_bool": np.bool_}
@@ -158,3 +160,12 @@ def test_numbers_in_errors_are_written_as_the_original_writes_them(value: float,
 @given(st.floats(allow_nan=False))
 def test_a_number_in_an_error_is_the_number_that_was_sent(value: float) -> None:
     assert float(json_document.shown(value)) == value
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("float16", "half"), ("uint16", "uint16"), ("complex64", "complex64")])
+def test_what_json_has_no_words_for(dtype: str, name: str) -> None:
+    for form in ("row", "column"):
+        with pytest.raises(Failed, match=f"^Failed to write JSON value for tensor type: {name}$") as failed:
+            render({"y": np.ones(2, dtype)}, form)
+        assert failed.value.code == "INVALID_ARGUMENT"
+        assert json.loads(render({"y": np.ones(0, dtype)}, form)) in ({"predictions": []}, {"outputs": []})

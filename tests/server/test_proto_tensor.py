@@ -12,9 +12,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tests.server.arrays import identity
+from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import proto_tensor
 from tfsdeploy.server.proto_tensor import Array
 
@@ -91,3 +92,28 @@ def test_one_value_stands_for_all(dtype: Any, data: st.DataObject) -> None:
     for size in array.shape:
         message.tensor_shape.dim.add(size=size)
     assert_same(read(message, dtype), np.resize(one, array.shape))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        ("DT_VARIANT", "Expects arg[0] to be float but variant is provided"),
+        ("DT_QINT8", "Expects arg[0] to be float but qint8 is provided"),
+        ("DT_QUINT16", "Expects arg[0] to be float but quint16 is provided"),
+        ("DT_HALF", "Expects arg[0] to be float but half is provided"),
+        ("DT_COMPLEX128", "Expects arg[0] to be float but complex128 is provided"),
+        ("DT_STRING", "Expects arg[0] to be float but string is provided"),
+        ("DT_INVALID", "tensor parsing error: x"),
+        ("DT_FLOAT_REF", "tensor parsing error: x"),
+        ("DT_RESOURCE", proto_tensor.NO_RESOURCE),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(), (2, 0), (2, 3)])
+def test_what_a_model_does_not_take_is_called_by_tensorflow_s_name(dtype: str, said: str, sizes: Any) -> None:
+    message = tensor_pb2.TensorProto(dtype=getattr(types_pb2, dtype))
+    message.tensor_shape.dim.extend(message.tensor_shape.Dim(size=size) for size in sizes)
+    with pytest.raises(Failed) as failed:
+        read(message, np.float32)
+    if dtype == "DT_RESOURCE" and 0 in sizes:
+        said = "Expects arg[0] to be float but resource is provided"
+    assert (failed.value.code, failed.value.message) == ("INVALID_ARGUMENT", said)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.dtype_names import name_of
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import SavedModel
@@ -116,7 +117,7 @@ def run(
     tensors = {given.tensor: given.dtype for call in calls for given in call.inputs}
     for at, (_, dtype) in enumerate(sorted(tensors.items())):
         if dtype.kind != "O":
-            raise _wrong(f"Expects arg[{at}] to be {_name(dtype)} but string is provided")
+            raise _wrong(f"Expects arg[{at}] to be {name_of(dtype)} but string is provided")
     batch = np.empty(len(examples), dtype=object)
     batch[:] = list(examples)
     return [model.run(call, {INPUTS: batch}) for call in calls]
@@ -149,7 +150,7 @@ def _classifications(outputs: Mapping[str, Array], count: int) -> list[Classific
         if array.ndim != 2:
             raise _wrong(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
         if array.dtype.kind != kind or (kind == "f" and array.dtype.itemsize != 4):
-            raise _wrong(f"Expected {name} Tensor of {dtype}. Got: DT_{_name(array.dtype).upper()}")
+            raise _wrong(f"Expected {name} Tensor of {dtype}. Got: DT_{name_of(array.dtype).upper()}")
         if array.shape[0] != count:
             raise _wrong(f"Expected {name} output batch size of {count}. Got: {array.shape[0]}")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
@@ -170,7 +171,7 @@ def _regressions(array: Array, count: int) -> list[np.float32]:
     if array.shape[0] != count:
         raise _wrong(f"Input batch size did not match output batch size: {count} vs. {array.shape[0]}")
     if array.dtype != np.float32:
-        raise _wrong(f"Expected output Tensor of DT_FLOAT.  Got: DT_{_name(array.dtype).upper()}")
+        raise _wrong(f"Expected output Tensor of DT_FLOAT.  Got: DT_{name_of(array.dtype).upper()}")
     return list(array.ravel())
 
 
@@ -192,10 +193,6 @@ def _number(kind: str, text: str) -> str:
     shown = f"{value:.{short}g}"
     same = np.float32(shown) == np.float32(value) if short == 6 else float(shown) == value
     return shown if same or value != value else f"{value:.{long}g}"
-
-
-def _name(dtype: np.dtype[Any]) -> str:
-    return {"float32": "float", "float64": "double", "float16": "half", "object": "string"}.get(dtype.name, dtype.name)
 
 
 def _shape(array: Array) -> str:

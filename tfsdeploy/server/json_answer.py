@@ -10,10 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.dtype_names import name_of
 from tfsdeploy.server.json_document import quoted
 
 Array = np.ndarray[Any, Any]
 Format = Literal["row", "column"]
+
+_WHOLE = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool"})
 
 
 def render(outputs: Mapping[str, Array], form: Format) -> str:
@@ -24,8 +27,8 @@ def render(outputs: Mapping[str, Array], form: Format) -> str:
         form: rows (``predictions``) or columns (``outputs``).
 
     Raises:
-        Failed: INVALID_ARGUMENT if outputs of a row answer do not have one row an instance; UNIMPLEMENTED for a dtype
-            that JSON has no words for.
+        Failed: INVALID_ARGUMENT: outputs of a row answer do not have one row an instance, or one has a dtype that is
+            not written.
     """
     if form == "row":
         _check_rows(outputs)
@@ -81,12 +84,12 @@ def _plain(name: str, array: Array) -> Any:
     if kind == "O":
         binary = name.endswith("_bytes")
         return _nested(array, [_string(value, binary) for value in array.ravel()])
-    if kind == "f" and array.dtype.itemsize >= 4:
+    if array.dtype.char in "fd":
         return _nested(array, [_Number(text) for text in float_texts(array)])
-    if kind in "iub" or not array.size:
+    if array.dtype.name in _WHOLE or not array.size:
         return array.tolist()
-    # Half and complex have no JSON in the original either.
-    raise Failed("UNIMPLEMENTED", f"Conversion of tensor {name} of type {array.dtype.name} to JSON is not supported")
+    # Half, uint16 and complex numbers have no JSON in the original either.
+    raise _wrong(f"Failed to write JSON value for tensor type: {name_of(array.dtype)}")
 
 
 def _nested(array: Array, flat: list[Any]) -> Any:

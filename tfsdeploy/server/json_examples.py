@@ -12,7 +12,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.examples import Result
 from tfsdeploy.server.json_answer import float_texts
 from tfsdeploy.server.json_document import quoted, shown
-from tfsdeploy.server.json_tensor import decoded, type_name
+from tfsdeploy.server.json_tensor import decoded, is_base64, type_name
 
 _INT64_MAX = 2**63 - 1
 
@@ -60,28 +60,35 @@ def _example(value: Any) -> bytes:
 
 
 def _add(name: str, value: Any, feature: Any) -> None:
-    kind, converted = _converted(name, value)
+    kind = _kind(name, value)
     known = feature.WhichOneof("kind")
     if known not in (None, f"{kind}_list"):
         raise _wrong(f"Unexpected element type in feature: {name} expecting type: {known.removesuffix('_list')}")
-    getattr(feature, f"{kind}_list").value.append(converted)
+    getattr(feature, f"{kind}_list").value.append(_converted(name, value))
 
 
-def _converted(name: str, value: Any) -> tuple[str, Any]:
-    """Which kind of feature a value belongs to, and the value there."""
-    if isinstance(value, bool):
-        return "int64", int(value)
+def _kind(name: str, value: Any) -> str:
+    """Which kind of feature a value belongs to."""
     if isinstance(value, float):
-        return "float", value
+        return "float"
     if isinstance(value, int):
-        if value > _INT64_MAX:
-            raise _wrong(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
-        return "int64", value
-    if isinstance(value, str):
-        return "bytes", value.encode("utf-8", errors="surrogateescape")
-    if isinstance(value, dict) and len(value) == 1 and "b64" in value:
-        return "bytes", decoded(value)
+        return "int64"
+    if isinstance(value, str) or is_base64(value):
+        return "bytes"
     raise _wrong(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+
+
+def _converted(name: str, value: Any) -> Any:
+    """A value as its feature takes it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="surrogateescape")
+    if isinstance(value, dict):
+        return decoded(value)
+    if isinstance(value, float):
+        return value
+    if value > _INT64_MAX:
+        raise _wrong(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    return int(value)
 
 
 def _text(label: Any) -> str:

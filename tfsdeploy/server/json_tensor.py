@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.dtype_names import name_of
 from tfsdeploy.server.json_answer import Array, Format
 from tfsdeploy.server.json_document import shown
 
 Dtypes = Mapping[str, np.dtype[Any]]
 
-_NAMES = {"float32": "float", "float64": "double", "object": "string", "bool": "bool", "float16": "half"}
 _READ = frozenset(
     {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "object"}
 )
 
-# The original checks the range of the wide ones alone; the narrow ones wrap.
-_CHECKED = frozenset({"int32", "int64", "uint32", "uint64"})
+# The original reads the narrow ones as int32, and lets them wrap.
+_RANGES = {name: np.iinfo(name) for name in ("int32", "int64", "uint32", "uint64")} | {
+    name: np.iinfo("int32") for name in ("int8", "int16", "uint8")
+}
 
 _NUMBERS = frozenset({float, int})
 
@@ -78,63 +80,70 @@ def _rows(document: Mapping[str, Any], dtypes: Dtypes) -> dict[str, Array]:
         raise _wrong(f"JSON Value: {shown(document)} Expecting 'instances' to be an list/array")
     if not instances:
         raise _wrong(f"JSON Value: {shown(document)} No values in 'instances' array")
-    objects = [_is_object(item) for item in instances]
-    if True in objects and False in objects:
-        at = objects.index(not objects[0])
-        found = "Expecting object but got list" if objects[0] else "Expecting value/list but got object"
-        raise _wrong(f"{found} at item {at} of input list")
-    if objects[0]:
-        return _row_objects(instances, dtypes)
-    if len(dtypes) != 1:
+    objects = _is_object(instances[0])
+    if len(dtypes) != 1 and not objects:
         raise _wrong(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
-    ((alias, dtype),) = dtypes.items()
-    return {alias: _stacked(instances, dtype, "")}
+    fault = _wrong("the instances are not alike")
+    columns = _by_alias(instances, dtypes, objects)
+    if columns is not None:
+        try:
+            return {alias: _array(values, dtypes[alias]) for alias, values in columns.items()}
+        except Failed as failed:
+            fault = failed
+    raise _first_fault(instances, dtypes, objects) or fault
 
 
-def _row_objects(instances: list[dict[str, Any]], dtypes: Dtypes) -> dict[str, Array]:
+def _by_alias(instances: list[Any], dtypes: Dtypes, objects: bool) -> dict[str, list[Any]] | None:
+    """The instances of each input; None if they do not all have the same ones."""
+    if objects:
+        if any(type(item) is not dict or item.keys() != dtypes.keys() for item in instances):
+            return None
+        return {alias: [item[alias] for item in instances] for alias in dtypes}
+    if dict in set(map(type, instances)) and any(map(_is_object, instances)):
+        return None
+    return dict.fromkeys(dtypes, instances)
+
+
+def _first_fault(instances: list[Any], dtypes: Dtypes, objects: bool) -> Failed | None:
+    """What is wrong: instance after instance, and in each one key after the other, as the original goes.
+
+    It answers INVALID_ARGUMENT whatever the reason is.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    (alias, *_) = dtypes
     for at, item in enumerate(instances):
-        for key in item:
-            if key not in dtypes:
-                raise _wrong(
-                    f"Failed to process element: {at} key: {key} of 'instances' list. Error: INVALID_ARGUMENT: "
-                    f"JSON object: does not have named input: {key}"
-                )
-        if item.keys() != dtypes.keys():
-            expected = ",".join(sorted(dtypes))
-            raise _wrong(
-                f"Failed to process element: {at} of 'instances' list. JSON object: {shown(item)} "
-                f"keys must be equal to: {expected}"
-            )
-    return {alias: _stacked([item[alias] for item in instances], dtype, alias) for alias, dtype in dtypes.items()}
-
-
-def _stacked(items: list[Any], dtype: np.dtype[Any], key: str) -> Array:
-    """All instances of one input; one by one only to find out which one is wrong."""
-    try:
-        return _array(items, dtype)
-    except Failed:
-        shapes: list[tuple[int, ...]] = []
-        for at, item in enumerate(items):
+        if objects is not _is_object(item):
+            found = "Expecting object but got list" if objects else "Expecting value/list but got object"
+            return _wrong(f"{found} at item {at} of input list")
+        for key, value in item.items() if objects else [(alias, item)]:
             try:
-                shapes.append(_array(item, dtype).shape)
-                if shapes[-1] != shapes[0]:
-                    raise _wrong(_shape_difference(shapes[0], shapes[-1])) from None
+                _check_instance(key, value, dtypes, shapes)
             except Failed as error:
-                named = f" key: {key}" if key else ""
-                # In rows the original answers 400 whatever the reason is.
-                raise _wrong(
+                named = f" key: {key}" if objects else ""
+                return _wrong(
                     f"Failed to process element: {at}{named} of 'instances' list. Error: {error.code}: {error.message}"
-                ) from error
-        raise
+                )
+        if objects and item.keys() != dtypes.keys():
+            return _wrong(
+                f"Failed to process element: {at} of 'instances' list. JSON object: {shown(item)} "
+                f"keys must be equal to: {','.join(sorted(dtypes))}"
+            )
+    return None
 
 
-def _shape_difference(expected: tuple[int, ...], found: tuple[int, ...]) -> str:
-    if len(expected) == len(found) and len(expected) > 0:
-        return f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(found)}"
-    return f"Expecting shape {_shape(expected)} but got: {_shape(found)}"
+def _check_instance(alias: str, value: Any, dtypes: Dtypes, shapes: dict[str, tuple[int, ...]]) -> None:
+    """One instance of one input: whether it can be read, and has the shape of the ones before."""
+    if alias not in dtypes:
+        raise _wrong(f"JSON object: does not have named input: {alias}")
+    shape = _array(value, dtypes[alias]).shape
+    expected = shapes.setdefault(alias, shape)
+    if math.prod(expected) != math.prod(shape):
+        raise _wrong(f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(shape)}")
+    if expected != shape:
+        raise _wrong(f"Expecting shape {_shape(expected)} but got: {_shape(shape)}")
 
 
 def _columns(inputs: Any, dtypes: Dtypes) -> dict[str, Array]:
@@ -210,7 +219,9 @@ def _collect(value: Any, shape: Sequence[int], level: int, dtype: np.dtype[Any],
     if level == len(shape):
         raise _wrong(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise _wrong(f"Expecting tensor size: {shape[level]} but got: {len(value)}")
+        raise _wrong(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
     if level == len(shape) - 1 and _all_floats(value, dtype):
         flat += value
         return
@@ -225,22 +236,24 @@ def _all_floats(values: list[Any], dtype: np.dtype[Any]) -> bool:
 
 def _element(value: Any, dtype: np.dtype[Any]) -> Any:
     name, kind = dtype.name, dtype.kind
-    if name not in _READ:
-        raise Failed("UNIMPLEMENTED", f"Conversion of JSON Value: {shown(value)} to type: {_NAMES.get(name, name)}")
-    if isinstance(value, bool):
+    if isinstance(value, dict):
+        if kind == "O":
+            return decoded(value)
+    elif name not in _READ:
+        raise Failed("UNIMPLEMENTED", f"Conversion of JSON Value: {shown(value)} to type: {name_of(dtype)}")
+    elif isinstance(value, bool):
         if kind == "b":
             return value
     elif isinstance(value, int):
         if kind == "f":
             return float(value)
-        if kind in "iu" and (name not in _CHECKED or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
+        if name in _RANGES and _RANGES[name].min <= value <= _RANGES[name].max:
             return value
-    elif isinstance(value, float) and kind == "f":
-        return value
+    elif isinstance(value, float):
+        if kind == "f":
+            return value
     elif isinstance(value, str) and kind == "O":
         return value.encode("utf-8", errors="surrogateescape")
-    elif isinstance(value, dict) and kind == "O":
-        return decoded(value)
     raise _wrong(_type_words(value, dtype))
 
 
@@ -250,10 +263,9 @@ def decoded(value: dict[str, Any]) -> bytes:
     Raises:
         Failed: INVALID_ARGUMENT.
     """
-    text = value.get("b64")
-    if len(value) != 1 or not isinstance(text, str):
+    if not is_base64(value):
         raise _wrong(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
-    text = "".join(text.split())
+    text = "".join(value["b64"].split())
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -268,17 +280,21 @@ def type_name(value: Any) -> str:
 
 
 def _type_words(value: Any, dtype: np.dtype[Any]) -> str:
-    expected = _NAMES.get(dtype.name, dtype.name)
-    return f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {expected}"
+    return f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {name_of(dtype)}"
 
 
 def _shape(shape: Sequence[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
+def is_base64(value: Any) -> bool:
+    """Whether a JSON value is ``{"b64": TEXT}``, and nothing else."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
 def _is_object(value: Any) -> bool:
     """A one-key ``{"b64": …}`` is a value."""
-    return isinstance(value, dict) and not (len(value) == 1 and "b64" in value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def _wrong(message: str) -> Failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.dtype_names import name_of
 from tfsdeploy.server.pace import SMALL_BYTES, WouldWait
 
 if TYPE_CHECKING:
@@ -47,15 +48,18 @@ NO_RESOURCE = (
     "with a short code snippet that leads to this error message."
 )
 
+# What nobody can send, by the name that the refusal has.
+_OPAQUE = {
+    types_pb2.DT_RESOURCE: np.dtype([("resource", object)]),
+    types_pb2.DT_VARIANT: np.dtype([("variant", object)]),
+}
+
 # What packed values of a typed field are is what the array's memory is: dtype and number of the field.
 _COMMON = {"f": (types_pb2.DT_FLOAT, 5), "d": (types_pb2.DT_DOUBLE, 6)} if sys.byteorder == "little" else {}
 _TENSOR_CONTENT = 4
 
 # Some dtypes travel as another one (framework/tensor.proto).
 _VIEWS = {"float16": np.uint16, "bfloat16": np.uint16, "complex64": np.float32, "complex128": np.float64}
-
-# DataTypeString(), where it is not numpy's name.
-_NAMES = {"float32": "float", "float64": "double", "float16": "half", "object": "string"}
 
 
 def inputs_of(tensors: Mapping[str, Any], call: Call, *, wait: bool = True) -> dict[str, Array]:
@@ -90,8 +94,8 @@ def inputs_of(tensors: Mapping[str, Any], call: Call, *, wait: bool = True) -> d
         arrays[given.alias] = _array(given.alias, tensors[given.alias], wait)
     for at, given in enumerate(call.inputs):
         found = arrays[given.alias].dtype
-        if found != given.dtype and _name(found) != _name(given.dtype):
-            raise _wrong(f"Expects arg[{at}] to be {_name(given.dtype)} but {_name(found)} is provided")
+        if found != given.dtype and name_of(found) != name_of(given.dtype):
+            raise _wrong(f"Expects arg[{at}] to be {name_of(given.dtype)} but {name_of(found)} is provided")
     return arrays
 
 
@@ -183,13 +187,16 @@ def _quickly(message: Any) -> Array | None:
 
 def _carefully(alias: str, message: Any, wait: bool) -> Array:
     try:
-        if message.dtype == types_pb2.DT_RESOURCE:
-            raise _wrong(NO_RESOURCE)
         elements = math.prod(dim.size for dim in message.tensor_shape.dim)
-        if elements * tf.as_dtype(message.dtype).size > MAX_BYTES:
+        opaque = _OPAQUE.get(message.dtype)
+        if message.dtype == types_pb2.DT_RESOURCE and elements:
+            raise _wrong(NO_RESOURCE)
+        if elements * (tf.as_dtype(message.dtype).size if opaque is None else opaque.itemsize) > MAX_BYTES:
             raise MemoryError
         if not wait and elements > SMALL_BYTES:
             raise WouldWait  # one value stands for all of them
+        if opaque is not None:
+            return np.zeros([dim.size for dim in message.tensor_shape.dim], opaque)
         field = _FIELDS.get(np.dtype(tf.as_dtype(message.dtype).as_numpy_dtype).name)
         if field in _ONE_EACH and len(getattr(message, field)) > elements:
             # The original takes as many as the shape says (framework/tensor.cc), numpy would refuse them.
@@ -199,11 +206,6 @@ def _carefully(alias: str, message: Any, wait: bool) -> Array:
         return np.asarray(tf.make_ndarray(message))
     except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise _wrong(f"tensor parsing error: {alias}") from error
-
-
-@cache
-def _name(dtype: np.dtype[Any]) -> str:
-    return _NAMES.get(dtype.name, dtype.name)
 
 
 def _set(aliases: Any) -> str:
