@@ -20,8 +20,8 @@ def paced(*seconds: float) -> bool:
     """Whether a signature with these runs is quick."""
     pace = Pace()
     for one in seconds:
-        pace.took(one)
-    return pace.quick
+        pace.took(one, 8)
+    return pace.quick(8)
 
 
 def test_quick_is_what_has_been_quick_nearly_always() -> None:
@@ -34,6 +34,82 @@ def test_quick_is_what_has_been_quick_nearly_always() -> None:
     assert paced(*[quick] * 100, slow)
     assert not paced(*[quick] * 1000, *[slow] * 7)
     assert not paced(*[quick, quick, quick, slow] * 100)
+
+
+def test_larger_inputs_are_tried_in_a_thread_first_and_cost_the_small_ones_nothing() -> None:
+    quick, slow = QUICK_SECONDS / 2, QUICK_SECONDS * 2
+    pace = Pace()
+    for size in (12, 4, *[12] * 20):
+        pace.took(quick, size)
+    assert pace.quick(12)
+    assert not pace.quick(13)
+    for _ in range(100):
+        pace.took(slow, 1000)
+    assert pace.quick(12)
+    assert not pace.quick(1000)
+    pace.took(quick, 100)
+    assert pace.quick(100)
+    assert not pace.quick(101)
+    # Of a size that was quick once by chance: until it is found out, and then all sizes begin anew.
+    for _ in range(8):
+        pace.took(slow, 100)
+    assert not pace.quick(1)
+    for _ in range(20):
+        pace.took(quick, 12)
+    assert pace.quick(12)
+    assert not pace.quick(100)
+
+
+def test_a_size_that_is_fed_is_found(tmp_path: Path) -> None:
+    """Not one that comes from the size of what is fed, and not one that stands in the graph."""
+    import tensorflow as tf
+
+    from tfsdeploy.server.servable import SavedModel
+
+    text, numbers = tf.TensorSpec([None], tf.string, name="x"), tf.TensorSpec([None], tf.float32, name="x")
+    one = tf.TensorSpec([], tf.int32, name="x")
+    functions = {
+        "fill": (lambda x: tf.fill([x], 1.0), one, False),
+        "range": (lambda x: tf.range(x) + 1, one, False),
+        "tile": (lambda x: tf.tile([1.0, 2.0], [x + 1]), one, False),
+        "repeat": (lambda x: tf.sequence_mask(tf.cast(x, tf.int32)), numbers, False),
+        "random": (lambda x: tf.random.uniform(tf.stack([x, 2])), one, False),
+        "image": (lambda x: tf.io.decode_png(x[0]), text, False),
+        "as many as there are": (
+            lambda x: tf.fill([tf.size(x), 2], 1.0) + tf.zeros_like(x)[:, tf.newaxis],
+            numbers,
+            True,
+        ),
+        "labels": (lambda x: tf.tile([["a", "b"]], [tf.shape(x)[0], 1]), numbers, True),
+        "one of eight": (lambda x: tf.one_hot(x, 8), one, True),
+        "pad": (lambda x: tf.pad(x, [[1, 1]]), numbers, True),
+    }
+    for name, (function, spec, expected) in functions.items():
+        module = tf.Module()
+        signature = tf.function(lambda x, function=function: {"y": function(x)}, [spec])
+        tf.saved_model.save(module, str(tmp_path / name), {"serving_default": signature})
+        model = SavedModel(str(tmp_path / name))
+        assert (model.call("serving_default").pace is not None) is expected, name
+        model.close()
+
+
+def test_inputs_larger_than_any_that_was_quick_are_not_run_on_the_event_loop(tmp_path: Path) -> None:
+    from tfsdeploy.server.servable import SavedModel
+
+    write_half_plus_two(tmp_path)
+    model = SavedModel(str(tmp_path))
+    pace = model.call("serving_default").pace
+    assert pace is not None
+    for _ in range(20):
+        pace.took(0.0, 3 * 4)
+    core = core_of({"half": {1: model}})
+    rest = Rest(core, Metrics())
+    asked = ("POST", "/v1/models/half:predict", {})
+    assert rest.handle(*asked, b'{"instances": [1.0, 2.0, 5.0]}', wait=False).code == 200
+    with pytest.raises(WouldWait):
+        rest.handle(*asked, b'{"instances": [1.0, 2.0, 5.0, 7.0]}', wait=False)
+    core.manager.close()
+    model.close()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +179,7 @@ def half_plus_two_input() -> object:
 
 def test_who_cannot_wait_is_told_so_and_counted_once() -> None:
     model = half_plus_two()
-    model.quick = lambda name: False  # type: ignore[attr-defined]
+    model.quick = lambda *_: False  # type: ignore[attr-defined]
     core, metrics = core_of({"half": {1: model}}), Metrics()
     rest = Rest(core, metrics)
     asked = ("POST", "/v1/models/half:predict", {}, b'{"instances": [1.0]}')

@@ -13,7 +13,7 @@ from tfsdeploy.protocol.model_config import ModelConfig
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.manager import Manager
-from tfsdeploy.server.pace import WouldWait
+from tfsdeploy.server.pace import WouldWait, size_of
 
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Result, Task
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call, SavedModel
 
 _METHODS = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
+
+_TEXT_BYTES = np.dtype(object).itemsize
 
 Array = np.ndarray[Any, Any]
 
@@ -106,6 +108,8 @@ class Core:
                 raise WouldWait
             call = model.call(signature, timeout_ms)
             inputs = inputs_of(call)
+            if not wait and not model.quick(signature, size_of(inputs.values())):
+                raise WouldWait
             begun = time.perf_counter()
             answer = Answer(found, signature, model.run(call, inputs))
             if asked is not None:
@@ -153,6 +157,8 @@ class Core:
                 if not wait and not model.quick(task.signature):
                     raise WouldWait
             given = examples_of()
+            if not wait and not all(model.quick(task.signature, _TEXT_BYTES * len(given)) for task in tasks):
+                raise WouldWait
             begun = time.perf_counter()
             outputs = examples.run(model, tasks, given, timeout_ms)
             if asked is not None:

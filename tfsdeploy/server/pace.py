@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, Final
+
+from tfsdeploy.server import growth
 
 QUICK_SECONDS: Final = 100e-6
 """Of processor time. A hand-over to a thread and back costs about as much, and needs the interpreter all the while."""
@@ -32,28 +35,39 @@ class WouldWait(Exception):
 
 
 class Pace:
-    """How quick the runs of a signature have been; quick enough when nearly all of the last ones were."""
+    """How quick the runs of a signature have been; quick enough when nearly all of the last ones were.
 
-    __slots__ = ("_score",)
+    That says nothing of larger inputs: their runs may take as much longer as they are larger, or the square of that.
+    """
+
+    __slots__ = ("_score", "_size")
 
     def __init__(self) -> None:
         self._score = 0
+        self._size = 0
 
-    @property
-    def quick(self) -> bool:
-        """Whether the event loop may run it."""
-        return self._score >= _ENOUGH
+    def quick(self, size: int = 0) -> bool:
+        """Whether the event loop may run it with inputs of so many bytes."""
+        return self._score >= _ENOUGH and size <= self._size
 
-    def took(self, seconds: float) -> None:
-        """One run took so much processor time of its thread."""
-        self._score = min(self._score + 1, _MOST) if seconds <= QUICK_SECONDS else max(0, self._score - _SLOW_COSTS)
+    def took(self, seconds: float, size: int) -> None:
+        """One run took so much processor time of its thread, with inputs of so many bytes."""
+        if seconds <= QUICK_SECONDS:
+            self._score = min(self._score + 1, _MOST)
+            self._size = max(self._size, size)
+        elif size <= self._size:
+            self._score = max(0, self._score - _SLOW_COSTS)
+            if not self._score:
+                self._size = 0
 
 
 thread_seconds = time.thread_time
 
 
 def bounded(graph: Any) -> bool:
-    """Whether a GraphDef is small and without loops, so that its runs take no longer than their inputs let expect.
+    """Whether a GraphDef is small, without loops, and makes nothing of a size that a request can choose.
+
+    So its runs take no longer than the size of their inputs lets expect.
 
     Such a graph is run in the thread that asks, without TensorFlow's own threads between its operations.
     """
@@ -61,4 +75,11 @@ def bounded(graph: Any) -> bool:
     if sum(map(len, bodies)) > MOST_NODES:
         return False
     operations = {node.op for nodes in bodies for node in nodes} - _NOT_MEANT
-    return operations.isdisjoint(_WAITING) and not any(part in op for op in operations for part in _ENDLESS)
+    if not operations.isdisjoint(_WAITING) or any(part in op for op in operations for part in _ENDLESS):
+        return False
+    return not growth.grows(graph)
+
+
+def size_of(arrays: Iterable[Any]) -> int:
+    """Bytes of all arrays together; a text counts as the pointer to it."""
+    return sum(array.nbytes for array in arrays)

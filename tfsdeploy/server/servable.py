@@ -18,7 +18,7 @@ from tfsdeploy.server import saved_model_loader
 from tfsdeploy.server.batch_threads import Line, Threads
 from tfsdeploy.server.batching import Parameters
 from tfsdeploy.server.metrics import Metrics
-from tfsdeploy.server.pace import Pace, bounded, thread_seconds
+from tfsdeploy.server.pace import Pace, bounded, size_of, thread_seconds
 
 TAGS = ("serve",)
 DEFAULT_SIGNATURE = "serving_default"
@@ -111,10 +111,10 @@ class SavedModel:
                 self._calls[key] = prepared
         return prepared
 
-    def quick(self, name: str) -> bool:
-        """Whether a signature is known to be quick enough for the event loop."""
+    def quick(self, name: str, size: int = 0) -> bool:
+        """Whether a signature is known to be quick enough for the event loop, with inputs of so many bytes."""
         prepared = self._calls.get((name, 0))
-        return prepared is not None and prepared.pace is not None and prepared.pace.quick and self._line is None
+        return prepared is not None and prepared.pace is not None and prepared.pace.quick(size) and self._line is None
 
     def batch(self, threads: Threads, parameters: Parameters, *, alone: bool) -> None:
         """From now on run requests of the same signature together.
@@ -154,7 +154,7 @@ class SavedModel:
         finally:
             self._metrics.ran(took)
         if call.pace is not None:
-            call.pace.took(thread_seconds() - begun)
+            call.pace.took(thread_seconds() - begun, size_of(arrays))
         return [
             value if isinstance(value, np.ndarray) else np.array(value, dtype)
             for value, dtype in zip(found, call.dtypes, strict=True)
