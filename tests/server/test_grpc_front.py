@@ -7,6 +7,7 @@ import gzip
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -215,6 +216,41 @@ def test_a_watch_goes_on_until_the_server_leaves(served: Served, channel: grpc.C
     assert next(watch) == b"\x08\x01"
     served.call(lambda: [one.leave() for one in served.front.connections])
     assert list(watch) == [b"\x08\x02"]
+
+
+def test_a_watch_that_begins_while_the_server_leaves_is_over_at_once(served: Served) -> None:
+    head = {b":method": b"POST", b":path": b"/watch", b":scheme": b"http", b"content-type": b"application/grpc"}
+    block = b"".join(header_field(name, value) for name, value in head.items())
+    left = threading.Event()
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+        client.sendall(PREFACE + frame(4, 0, 0))
+        wait("it is there", lambda: len(served.front.connections) == 1)
+        served.call(lambda: ([one.leave() for one in served.front.connections], left.set()))
+        assert left.wait(20)
+        client.sendall(frame(1, 4, 1, block) + frame(0, 1, 1, bytes(5)))
+        received = b""
+        while more := client.recv(4096):
+            received += more
+    assert received.index(b"\x08\x01") < received.index(b"\x08\x02")
+
+
+def test_what_is_given_up_in_line_leaves_no_message_there() -> None:
+    class Message:
+        pass
+
+    loop, go_on = asyncio.new_event_loop(), threading.Event()
+    workers = Workers(loop, 1, "w")
+    workers.answer(lambda may_wait: go_on.wait(20), lambda answer: None, small=False)
+    message = Message()
+    gone = weakref.ref(message)
+    standing = workers.answer(lambda may_wait, message=message: message, lambda answer: None, small=False)
+    del message
+    assert standing is not None
+    standing.cancel()
+    assert gone() is None
+    go_on.set()
+    workers.close()
+    loop.close()
 
 
 def test_who_leaves_answers_what_is_in_flight_and_clients_go_on(served: Served, channel: grpc.Channel) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -21,7 +20,7 @@ from tfsdeploy.server.http2 import Connection as Http2
 from tfsdeploy.server.http2_frames import Fields, ProtocolError, header_field
 from tfsdeploy.server.http2_sender import Stream
 from tfsdeploy.server.pace import SMALL_BYTES, WouldWait
-from tfsdeploy.server.workers import Workers
+from tfsdeploy.server.workers import Standing, Workers
 
 Method = Callable[[bytes, bool], bytes]
 """A request's message, and whether it may wait, to the answer's; raises `Failed` and `WouldWait`."""
@@ -85,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._waiting: dict[Stream, tuple[Future[None], asyncio.TimerHandle | None]] = {}
+        self._waiting: dict[Stream, tuple[Standing, asyncio.TimerHandle | None]] = {}
         self._watching: set[Stream] = set()
         self._busy = False
         self._full = False
@@ -172,26 +171,28 @@ class Connection(asyncio.Protocol):
                 asked = inflate(message, Packed(head.encoding, SMALL_BYTES)) if packed else message
                 self._sender.begin(stream, HEAD, framed(self._front.watches[head.path](asked)))
                 self._watching.add(stream)
+                if self._leaving:
+                    self._end_watches()
                 return
         except Failed as failed:
             self._fail(stream, failed)
             return
         stream.body = bytearray()
-        future = self._front.workers.answer(
+        standing = self._front.workers.answer(
             partial(_answer, method, message, packed, deadline),
             partial(self._answered, stream),
             small=packed is None and len(message) <= SMALL_BYTES,
         )
-        if future is not None:
+        if standing is not None:
             timer = None if head.seconds is None else self._loop.call_later(head.seconds, self._late, stream)
-            self._waiting[stream] = (future, timer)
+            self._waiting[stream] = (standing, timer)
 
     def reset(self, stream: Stream) -> None:
         """A request was given up."""
         self._watching.discard(stream)
-        future, timer = self._waiting.pop(stream, (None, None))
-        if future is not None:
-            future.cancel()
+        standing, timer = self._waiting.pop(stream, (None, None))
+        if standing is not None:
+            standing.cancel()
         if timer is not None:
             timer.cancel()
         self._flush()
@@ -215,15 +216,18 @@ class Connection(asyncio.Protocol):
         self._sender.ping(_GOING)
         self._later("going", _GOAWAY_SECONDS, self._go)
         self._later("grace", self._front.limits.grace_seconds, self.abort)
-        for stream in list(self._watching):
-            self._sender.more(stream, framed(NOT_SERVING))
-            self._sender.answer(stream, b"", None, OK)
-            self._watching.discard(stream)
+        self._end_watches()
         self._flush()
 
     def abort(self) -> None:
         """End at once."""
         self._transport.abort()
+
+    def _end_watches(self) -> None:
+        for stream in list(self._watching):
+            self._sender.more(stream, framed(NOT_SERVING))
+            self._sender.answer(stream, b"", None, OK)
+            self._watching.discard(stream)
 
     def _go(self) -> None:
         if self._cancel("going"):

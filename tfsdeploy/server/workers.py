@@ -12,6 +12,22 @@ from tfsdeploy.server.pace import WouldWait
 Answer = TypeVar("Answer")
 
 
+class Standing:
+    """A request that stands in line for a thread, or is answered in one."""
+
+    __slots__ = ("done", "future", "work")
+
+    def __init__(self, work: Callable[[bool], Any], done: Callable[[Any], None]) -> None:
+        self.work: Callable[[bool], Any] | None = work
+        self.done = done
+        self.future: Future[None] | None = None
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more; while it stands in line, its message goes at once."""
+        if self.future is not None and self.future.cancel():
+            self.work = None
+
+
 class Workers:
     """Threads behind one event loop.
 
@@ -25,9 +41,7 @@ class Workers:
         self._loop = loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
-    def answer(
-        self, work: Callable[[bool], Answer], done: Callable[[Answer], None], *, small: bool
-    ) -> Future[None] | None:
+    def answer(self, work: Callable[[bool], Answer], done: Callable[[Answer], None], *, small: bool) -> Standing | None:
         """Have a request answered; called on the loop.
 
         Args:
@@ -46,15 +60,18 @@ class Workers:
             else:
                 done(answer)
                 return None
-        return self._pool.submit(self._in_thread, work, done)
+        standing = Standing(work, done)
+        standing.future = self._pool.submit(self._in_thread, standing)
+        return standing
 
     def close(self) -> None:
         """End; what stands in line is not begun."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _in_thread(self, work: Callable[[bool], Any], done: Callable[[Any], None]) -> None:
-        answer = work(True)
+    def _in_thread(self, standing: Standing) -> None:
+        assert standing.work is not None  # what was cancelled is not begun
+        answer = standing.work(True)
         try:
-            self._loop.call_soon_threadsafe(done, answer)
+            self._loop.call_soon_threadsafe(standing.done, answer)
         except RuntimeError:  # the loop has ended: nobody listens any more
             return
