@@ -67,6 +67,7 @@ FAMILIES = {
     "serving:batching_session:queuing_latency": ("histogram", ["thread_pool_name"], ("100", "1.09205e+06", 53)),
     "serving:batching_session:wrapped_run_count": ("counter", [], None),
     "serving:model_warmup_latency": ("histogram", ["model_path", "status"], ("10", "1.47476e+09", 34)),
+    "serving:model_warmup_records_read": ("counter", ["model_path", "status"], None),
     "serving:request_count": ("counter", ["model_name", "status"], None),
     "serving:request_latency": ("histogram", ["model_name", "API", "entrypoint"], ("10", "1.47476e+09", 34)),
     "serving:runtime_latency": ("histogram", ["model_name", "API", "runtime"], ("10", "1.47476e+09", 34)),
@@ -77,7 +78,7 @@ def test_names_labels_and_buckets_are_the_original_s() -> None:
     metrics = Metrics()
     metrics.count(Asked("predict", "REST", "m", version=1, runtime=0.001), "OK")
     metrics.loaded("/m/1", 0.5, (0.2, 0.1))
-    metrics.warmed_up("/m/1", 0.1)
+    metrics.warmed_up("/m/1", 0.1, 0)
     metrics.ran(0.001)
     metrics.batched("pool", [0.001])
     page = metrics.page()

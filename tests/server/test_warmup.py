@@ -61,7 +61,7 @@ def model(tmp_path: Path) -> Iterator[SavedModel]:
 
 
 def test_without_a_file_there_is_nothing_to_do(model: SavedModel, tmp_path: Path) -> None:
-    assert warm_up(model, str(tmp_path / "1")) == 0
+    assert warm_up(model, str(tmp_path / "1")) is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_each_is_answered_as_often_as_asked(model: SavedModel, tmp_path: Path, m
         (
             [prediction_log_pb2.PredictionLog(session_run_log={}).SerializeToString()],
             "UNIMPLEMENTED",
-            "Unsupported log_type for warmup: session_run_log",
+            "Unsupported log_type for warmup: 5",
         ),
     ],
 )

@@ -13,7 +13,6 @@ from tfsdeploy.server import proto_tensor
 from tfsdeploy.server.core import Answer, Array, Core
 from tfsdeploy.server.grpc_service import version_of
 from tfsdeploy.server.metrics import Asked, Metrics
-from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.proto_tensor import part
 
 if TYPE_CHECKING:
@@ -41,20 +40,11 @@ class Predict:
             Failed: in the words of TF Serving or TensorFlow.
             WouldWait: it is not quick, and ``wait`` is not set.
         """
-        asked, code = Asked("Predict", "GRPC"), "OK"
+        asked = Asked("Predict", "GRPC", metrics=self._metrics)
         request = predict_pb2.PredictRequest.FromString(body)
         asked.model = request.model_spec.name
-        try:
+        with asked:
             answer = self._run(request, wait, asked)
-        except WouldWait:
-            code = ""
-            raise
-        except Failed as failed:
-            code = failed.code
-            raise
-        finally:
-            if code:  # what would wait comes again
-                self._metrics.count(asked, code)
         # A map is one part for each entry (apis/predict.proto).
         parts = [
             part(1, part(1, alias.encode()) + part(2, proto_tensor.encoded(answer.outputs[alias], packed=self._packed)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfsdeploy.protocol.model_config import ModelConfig
@@ -91,7 +90,7 @@ class Service:
         from tfsdeploy.server import examples
 
         spec = request.model_spec
-        with self._counted(spec.name, method.capitalize()) as asked:
+        with Asked(method.capitalize(), "GRPC", spec.name, metrics=self._metrics) as asked:
             version = version_of(self._core, request)
             task = examples.Task(method, spec.signature_name or "serving_default")
             found, (result,) = self._core.infer(
@@ -115,7 +114,7 @@ class Service:
         request = messages.MultiInferenceRequest.FromString(body)
         first = request.tasks[0] if request.tasks else messages.InferenceTask(model_spec={})
         name = first.model_spec.name
-        with self._counted(name, "MultiInference") as asked:
+        with Asked("MultiInference", "GRPC", name, metrics=self._metrics) as asked:
             # The version of the first counts for all.
             version = version_of(self._core, first)
             tasks = tasks_of(request.tasks)
@@ -129,22 +128,6 @@ class Service:
             classified = result.task.method == "classify"
             _fill_result(one.classification_result if classified else one.regression_result, result)
         return bytes(response.SerializeToString())
-
-    @contextmanager
-    def _counted(self, model_name: str, method: str) -> Iterator[Asked]:
-        """Count a request, and how it ended; who answers it adds the version that did."""
-        asked, code = Asked(method, "GRPC", model_name), "OK"
-        try:
-            yield asked
-        except WouldWait:
-            code = ""
-            raise
-        except Failed as failed:
-            code = failed.code
-            raise
-        finally:
-            if code:  # what would wait comes again
-                self._metrics.count(asked, code)
 
     def _metadata(self, body: bytes, wait: bool) -> bytes:
         from tensorflow_serving.apis import get_model_metadata_pb2 as messages

@@ -277,8 +277,8 @@ class Server:
 
         begun = time.perf_counter()
         count = warm_up(model, path, self._flags.num_request_iterations_for_warmup)
-        if count:
-            self._metrics.warmed_up(path, time.perf_counter() - begun)
+        if count is not None:
+            self._metrics.warmed_up(path, time.perf_counter() - begun, count)
             say(f"{path}: answered {count} warm-up requests")
 
 

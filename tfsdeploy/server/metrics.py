@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.flags import say
+from tfsdeploy.server.pace import WouldWait
 
 MOST_SERIES: Final = 10_000
 """Clients may ask for any name: failures for names beyond so many are counted together."""
@@ -27,7 +29,7 @@ _PATH: Final = re.compile(r"\bpath\s*:\s*[\"']([^\"']*)[\"']")
 
 @dataclass(slots=True)
 class Asked:
-    """One request, as it will be counted.
+    """One request, as it will be counted: when the block ``with asked: …`` ends that answers it.
 
     Attributes:
         api: what is asked, as the page says it; empty for what is no inference.
@@ -35,6 +37,7 @@ class Asked:
         model: its name; empty if the request names none.
         version: that answered; None: none did.
         runtime: seconds that the model itself took; None: it was not run, or failed.
+        metrics: that count it; None: nobody does.
         begun: when, by `time.perf_counter`.
     """
 
@@ -43,7 +46,21 @@ class Asked:
     model: str = ""
     version: int | None = None
     runtime: float | None = None
+    metrics: Metrics | None = None
     begun: float = field(default_factory=time.perf_counter)
+
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            code = "OK"
+        elif isinstance(error, WouldWait):
+            return  # it comes again
+        else:
+            code = error.code if isinstance(error, Failed) else "INTERNAL"
+        if self.metrics is not None:
+            self.metrics.count(self, code)
 
 
 class Metrics:
@@ -70,6 +87,7 @@ class Metrics:
             "serving:runtime_latency", _steps(10, 1.8, 33), "model_name", "API", "runtime", *version
         )
         self._warm_ups = _Histogram("serving:model_warmup_latency", _steps(10, 1.8, 33), "model_path", "status")
+        self._warm_up_records = _Sums("serving:model_warmup_records_read", "model_path", "status")
         self._queued = _Histogram("serving:batching_session:queuing_latency", _steps(100, 1.2, 52), "thread_pool_name")
         self._batches = _Sums("serving:batching_session:wrapped_run_count")
         self._loads = _Sums("cc:saved_model:load_attempt_count", "model_path", "status")
@@ -110,10 +128,11 @@ class Metrics:
             for stage, part in zip(("restore_graph", "init_graph"), stages or (), strict=False):
                 self._stages.add(part * 1e6, path, stage)
 
-    def warmed_up(self, path: str, seconds: float) -> None:
-        """A version's warm-up requests were all answered."""
+    def warmed_up(self, path: str, seconds: float, records: int) -> None:
+        """A version's warm-up requests, if its file has any, were all answered."""
         with self._lock:
             self._warm_ups.add(seconds * 1e6, path, "OK")
+            self._warm_up_records.add(records, path, "OK")
 
     @contextmanager
     def run(self) -> Iterator[None]:

@@ -85,7 +85,7 @@ def try_out(path: str, requests: list[dict[str, Any]]) -> dict[str, Any]:
         began = time.monotonic()
         model = SavedModel(folder)
         model.prepare(0)
-        told["warm_up"] = warm_up(model, folder)
+        told["warm_up"] = warm_up(model, folder) or 0
         told["load_seconds"] = round(time.monotonic() - began, 3)
         return model
 

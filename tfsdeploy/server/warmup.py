@@ -24,7 +24,7 @@ FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
 
-def warm_up(model: SavedModel, path: str, iterations: int = 1) -> int:
+def warm_up(model: SavedModel, path: str, iterations: int = 1) -> int | None:
     """Answer the requests in a version's folder, one after the other.
 
     Args:
@@ -33,25 +33,25 @@ def warm_up(model: SavedModel, path: str, iterations: int = 1) -> int:
         iterations: how often each is answered.
 
     Returns:
-        How many requests there were; 0 without a file.
+        How many requests there were; None without a file.
 
     Raises:
         Failed: one cannot be read or answered: then the version must not serve.
     """
     file = Path(path) / FILE
     if not file.is_file():
-        return 0
+        return None
     count = 0
     try:
         for record in tf.compat.v1.io.tf_record_iterator(str(file)):
+            log = _log_of(record, file)
+            for _ in range(max(1, iterations)):
+                _answer(model, log)
             count += 1
             if count > MAX_RECORDS:
                 raise Failed(
                     "INVALID_ARGUMENT", f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}"
                 )
-            log = _log_of(record, file)
-            for _ in range(max(1, iterations)):
-                _answer(model, log)
     except tf.errors.DataLossError as error:
         raise Failed("DATA_LOSS", f"{error.message}. Please verify your warmup data is in TFRecord format.") from error
     return count
@@ -72,7 +72,8 @@ def _answer(model: SavedModel, log: Any) -> None:
         return
     answer = _ANSWERS.get(kind)
     if answer is None:
-        raise Failed("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
+        number = log.DESCRIPTOR.fields_by_name[kind].number
+        raise Failed("UNIMPLEMENTED", f"Unsupported log_type for warmup: {number}")
     answer(model, getattr(log, kind).request)
 
 
