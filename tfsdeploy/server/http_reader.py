@@ -313,7 +313,7 @@ def head(
         lines.append(f"Content-Length: {length}")
     if not content_type:
         lines.append("Content-Type: text/html; charset=ISO-8859-1")
-    if modern and not request.keeps and not request.silent:
+    if modern and not request.keeps and not request.silent and "Connection: close" not in lines:
         lines.append("Connection: close")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

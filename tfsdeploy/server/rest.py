@@ -27,17 +27,21 @@ CORS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
+_CLOSES = {"Connection": "close"}
 READYZ = "/readyz"
 ENTRYPOINT = "REST"
 INFLATED_BYTES = 100 * 2**20
 
 _AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
-_ORIGIN = re.compile(r"https?://", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://")  # anywhere in it (http_server.cc)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: HTTP code, body, content type and other headers; whether the connection ends with it."""
+    """An answer: HTTP code, body, content type and other headers; whether the connection ends with it.
+
+    An empty content type is libevent's own.
+    """
 
     code: int
     body: str
@@ -90,42 +94,38 @@ class Rest:
         if not path.lower().startswith("/v1/"):
             return page(404, "Not Found")
         if method == "OPTIONS":
-            asked_by_page = _ORIGIN.match(headers.get("origin", ""))
+            asked_by_page = _ORIGIN.search(headers.get("origin", ""))
             self._metrics.count(Asked("", ENTRYPOINT), "OK" if asked_by_page else "FAILED_PRECONDITION")
-            return Reply(200 if asked_by_page else 400, "", "text/html; charset=ISO-8859-1", self._headers)
+            return Reply(200 if asked_by_page else 400, "", "", self._headers)
         code, text = self._answered(method, path, headers, body, wait)
         return Reply(code, text, headers=self._headers)
 
     def _answered(self, method: str, path: str, headers: Mapping[str, str], body: bytes, wait: bool) -> tuple[int, str]:
-        counted, code = Asked("", ENTRYPOINT), "OK"
         try:
-            asked = rest.parse(method, path)
-            counted.model = asked.model
-            if asked.action == "status":
-                return 200, rest.render_model_status(self._core.status(asked.model, asked.version))
-            if asked.action == "metadata":
-                return 200, self._metadata(asked, counted)
-            counted.api = asked.action
-            if "gzip" in headers.get("content-encoding", ""):
-                if not wait:
-                    raise WouldWait  # some kilobytes may be megabytes
-                body = _inflated(body)
-            if asked.action == "predict":
-                return 200, self._predict(asked, body, wait, counted)
-            return 200, self._infer(asked.action, asked, body, wait, counted)
+            with Asked("", ENTRYPOINT, metrics=self._metrics) as counted:
+                return 200, self._answer(rest.parse(method, path), headers, body, wait, counted)
         except WouldWait:
-            code = ""
             raise
         except Failed as failed:
-            code = failed.code
             return http_code(failed.code), rest.error_body(failed.message)
         except Exception as error:  # an answer in any case; what it was is for this server's own log
-            code = "INTERNAL"
             say(f"{type(error).__name__} while answering {method} {path}: {error}")
             return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
-        finally:
-            if code:  # what would wait comes again
-                self._metrics.count(counted, code)
+
+    def _answer(self, asked: rest.Request, headers: Mapping[str, str], body: bytes, wait: bool, counted: Asked) -> str:
+        counted.model = asked.model
+        if asked.action == "status":
+            return rest.render_model_status(self._core.status(asked.model, asked.version))
+        if asked.action == "metadata":
+            return self._metadata(asked, counted)
+        counted.api = asked.action
+        if "gzip" in headers.get("content-encoding", ""):
+            if not wait:
+                raise WouldWait  # some kilobytes may be megabytes
+            body = _inflated(body)
+        if asked.action == "predict":
+            return self._predict(asked, body, wait, counted)
+        return self._infer(asked.action, asked, body, wait, counted)
 
     def _predict(self, asked: rest.Request, body: bytes, wait: bool, counted: Asked) -> str:
         document = json_document.parse(body)
@@ -200,7 +200,7 @@ def page(code: int, reason: str) -> Reply:
     """An error page as libevent writes it, which the original's HTTP server is made of; it ends the connection."""
     title = f"<TITLE>{code} {reason}</TITLE>"
     body = f"<HTML><HEAD>\n{title}\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    return Reply(code, body, "text/html", last=True)
+    return Reply(code, body, "text/html", _CLOSES, last=True)
 
 
 def _unknown_signature(name: str) -> Failed:
