@@ -55,6 +55,16 @@ def test_a_file_without_a_list_is_fine_at_the_start(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().err == "Taking no action for empty config.\n"
 
 
+def test_a_custom_configuration_is_refused(tmp_path: Path) -> None:
+    """The original ends with SIGABRT."""
+    file = tmp_path / "models.config"
+    file.write_text('custom_model_config { type_url: "x/y" }')
+    with pytest.raises(Failed, match="ModelServer does not yet support custom model config"):
+        read(str(file), first=True)
+    with pytest.raises(Failed, match="It is only legal to transition from one ModelConfigList to another"):
+        read(str(file))
+
+
 def test_one_model_comes_from_flags() -> None:
     assert single(Flags(model_base_path="/models/m")) == (ModelConfig("default", "/models/m"),)
     with pytest.raises(Failed, match="Expected model a to have an absolute path or URI"):

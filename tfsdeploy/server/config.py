@@ -38,6 +38,8 @@ def read(file: str, *, first: bool = False, served: Collection[str] = ()) -> tup
                 "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to "
                 "another.",
             )
+        if message.HasField("custom_model_config"):
+            raise _wrong("ModelServer does not yet support custom model config.")
         say("Taking no action for empty config.")
     return from_message(message, served)
 
