@@ -24,7 +24,7 @@ def test_round_trip(bucket: Bucket) -> None:
     assert found is not None
     assert (found.size, found.etag) == (5, tag)
     assert bucket.get("m/1/a") == b"hello"
-    assert bytes(bucket.get_range("m/1/a", 1, 3, tag)) == b"el"
+    assert bucket.get_range("m/1/a", 1, 3, tag) == b"el"
     assert bucket.get("m/1/b") is None
     assert bucket.stat("m/1/b") is None
     bucket.copy("m/1/a", "m/1/b")
@@ -51,7 +51,7 @@ def test_conditional_writes(bucket: Bucket) -> None:
 def test_upload_in_parts(bucket: Bucket) -> None:
     pieces = [bytes([i]) * 1_000_000 for i in range(12)]
     tag = bucket.upload("big", pieces, part=5 << 20)
-    assert bytes(bucket.get_range("big", 5_999_999, 6_000_001, tag)) == b"\5\6"
+    assert bucket.get_range("big", 5_999_999, 6_000_001, tag) == b"\5\6"
     assert bucket.upload("none", []) is not None
     assert bucket.get("none") == b""
 

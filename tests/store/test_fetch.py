@@ -17,7 +17,7 @@ from tfsdeploy.store.cache import Cache
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.fetch import PART, Fetcher
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.ranges import RANGE, Pace
+from tfsdeploy.store.ranges import LARGEST_RANGE, QUICK, RANGE, SLOW, Pace
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.tree import silent
 from tfsdeploy.store.verify import Damaged, verify
@@ -52,7 +52,7 @@ def store(empty: ObjectStore, tmp_path: Path) -> ObjectStore:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of all objects that the store is asked for."""
     keys: list[str] = []
-    for name in ("get_with_stat", "get_range"):
+    for name in ("get_with_stat", "get_pieces"):
         method = getattr(Bucket, name)
 
         def told(bucket: Bucket, key: str, *words: int, method: object = method) -> object:
@@ -230,13 +230,13 @@ def test_a_large_file_goes_on_where_it_was_interrupted(
 def asked_bytes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The keys and sizes of all ranges that the store is asked for."""
     asked: list[tuple[str, int]] = []
-    method = Bucket.get_range
+    method = Bucket.get_pieces
 
     def told(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> object:
         asked.append((key, end - start))
         return method(bucket, key, start, end, etag)
 
-    monkeypatch.setattr(Bucket, "get_range", told)
+    monkeypatch.setattr(Bucket, "get_pieces", told)
     return asked
 
 
@@ -270,16 +270,17 @@ def test_what_somebody_else_put_beside_it_is_not_published(store: ObjectStore, t
 def test_bytes_that_the_way_has_changed_are_asked_for_again(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, changed = Bucket.get_range, []
+    changed: list[str] = []
+    method = Bucket.get_pieces
 
     def change_once(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> object:
         found = method(bucket, key, start, end, etag)
         if key.endswith("file-2") and not changed:
             changed.append(key)
-            return b"?" * len(found)
+            return [b"?" * len(piece) for piece in found]
         return found
 
-    monkeypatch.setattr(Bucket, "get_range", change_once)
+    monkeypatch.setattr(Bucket, "get_pieces", change_once)
     bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
     assert changed
 
@@ -349,6 +350,30 @@ def test_a_bounded_bandwidth_is_kept(rate: int) -> None:
         assert (len(begun) - 1 - number) * pace.range_bytes <= rate * (seconds + 1e-6)
     assert pace.range_bytes <= rate
     assert Pace(None).delay(RANGE, 1.0) == 0.0
+
+
+def test_ranges_suit_the_line() -> None:
+    """Large ones where they are quick, small ones again where they are slow; a file's short end says nothing."""
+    pace = Pace(None)
+    pace.took(RANGE - 1, 0.0)
+    assert pace.range_bytes == RANGE
+    for _ in range(9):
+        pace.took(pace.range_bytes, QUICK / 2)
+    assert pace.range_bytes == LARGEST_RANGE
+    pace.took(pace.range_bytes, (QUICK + SLOW) / 2)
+    assert pace.range_bytes == LARGEST_RANGE
+    for _ in range(9):
+        pace.took(7, SLOW)
+    assert pace.range_bytes == RANGE // 2
+
+
+def test_what_fails_for_one_file_ends_the_others(store: ObjectStore, tmp_path: Path) -> None:
+    """Two files come at a time: the error of the one is told, and nothing more is asked for the other."""
+    store.bucket.put("m/1/assets/file-0", b"1")
+    heard: list[int] = []
+    with pytest.raises(Damaged, match="file-0 has 1 bytes"):
+        Fetcher(store, Cache(tmp_path / "here")).bring("m", 1, None, lambda done, total: heard.append(done))
+    assert heard[-1] < recorded(store, 1).bytes
 
 
 def test_a_fetch_of_bounded_bandwidth(store: ObjectStore, tmp_path: Path) -> None:

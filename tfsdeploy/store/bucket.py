@@ -12,7 +12,7 @@ from tfsdeploy.store.answers import Replaced, StoreAway, StoreError, Taken, mean
 from tfsdeploy.store.connect import connect
 
 if TYPE_CHECKING:
-    from obstore import Bytes, GetOptions
+    from obstore import GetOptions
     from obstore.store import ObjectStore
 
 SMALL = 16 << 20
@@ -22,6 +22,9 @@ PART = 6 << 20
 """Bytes of one part of a multipart upload; S3 takes 10,000 of them; several at once must fit into little memory."""
 
 _PAGE = 1000
+
+_PIECE = 256 << 10
+"""Bytes, or some more, that are taken from an answer at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,12 @@ class Bucket:
             raise StoreAway("the store's answer was cut short", where=self.where(key), hint="try again")
         return bytes(content), entry
 
-    def get_range(self, key: str, start: int, end: int, etag: str | None = None) -> Bytes:
-        """Some bytes of an object.
+    def get_range(self, key: str, start: int, end: int, etag: str | None = None) -> bytes:
+        """Some bytes of an object; arguments and errors as for `get_pieces`."""
+        return b"".join(self.get_pieces(key, start, end, etag))
+
+    def get_pieces(self, key: str, start: int, end: int, etag: str | None = None) -> list[bytes]:
+        """Some bytes of an object as they came, so that they are in memory only once.
 
         Args:
             key: the object.
@@ -129,12 +136,12 @@ class Bucket:
             options["if_match"] = etag
         try:
             with self._asking(key):
-                found = obstore.get(self._client, key, options=options).bytes()
+                found = list(obstore.get(self._client, key, options=options).stream(_PIECE))
         except Taken as error:
             raise Replaced("it was replaced while it was read", where=self.where(key)) from error
         except _Absent as error:
             raise Replaced("it is gone", where=self.where(key)) from error
-        if len(found) != end - start:
+        if sum(map(len, found)) != end - start:
             raise StoreAway("the store's answer was cut short", where=self.where(key), hint="try again")
         return found
 

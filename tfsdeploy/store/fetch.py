@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +25,7 @@ from tfsdeploy.store import durable
 from tfsdeploy.store.answers import StoreAway
 from tfsdeploy.store.cache import Cache, Key
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.ranges import Pace, Span, pieces
+from tfsdeploy.store.ranges import AT_A_TIME, Line, Pace, Span
 from tfsdeploy.store.record import File, InvalidRecord, Record, encode
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import CHUNK, Progress, counter, files_of, hash_file
@@ -35,6 +36,9 @@ PART = ".tfsdeploy-part"
 
 WRITE = 128 << 10
 """Bytes that are hashed and written at a time: few enough to stay in the processor's cache."""
+
+FILES = 2
+"""How many are hashed and written at a time: a fast line brings more than one thread can."""
 
 TRIES = 2
 """How often a file is fetched whose bytes are not those of the commit record: the way may have changed them."""
@@ -164,32 +168,65 @@ class Fetcher:
     def _fill_once(self, place: Path, record: Record, missing: Sequence[File], progress: Progress) -> list[File]:
         """Fetch what is missing, each file from where an earlier try ended; returns what came with other bytes."""
         starts = {file: _begun(place / file.path, file) for file in missing}
-        done = record.bytes - sum(file.size for file in missing)
-        progress(done, record.bytes)
-        prefix = f"{record.model}/{record.version}"
-        spans = [Span(f"{prefix}/{file.path}", starts[file], file.size) for file in missing]
-        kept, wrong = [], []
+        arrived = _Arrived(record, record.bytes - sum(file.size for file in missing), progress)
         with (
-            closing(pieces(self.store.bucket, spans, self._pace)) as coming,
+            closing(Line(self.store.bucket, self._pace)) as line,
             ThreadPoolExecutor(1, "sync") as syncing,
+            ThreadPoolExecutor(FILES, "file") as pool,
         ):
-            for file in missing:
-                new, digest = _part(place / file.path), hashlib.sha256()
-                with new.open("a+b", buffering=WRITE) as stream:
-                    for piece in chain(_left(stream), _taken(coming, file.size - starts[file], stream)):
-                        digest.update(piece)
-                        done += len(piece)
-                        progress(done, record.bytes)
-                if digest.hexdigest() == file.sha256:
+            ahead = AT_A_TIME // min(FILES, max(1, len(missing)))
+
+            def bring(file: File) -> Future[None] | None:
+                with arrived.of_all():
+                    path = place / file.path
+                    span = Span(f"{record.model}/{record.version}/{file.path}", starts[file], file.size)
+                    if not _comes(_part(path), file, line.pieces(span, ahead), arrived):
+                        return None
                     # The disk works while the next file comes.
-                    kept.append(syncing.submit(_keep, new, place / file.path))
-                else:
-                    new.unlink()
-                    done -= file.size
-                    wrong.append(file)
+                    return syncing.submit(_keep, _part(path), path)
+
+            with arrived.of_all():
+                coming = [pool.submit(bring, file) for file in missing]
+                wait(coming, return_when=FIRST_EXCEPTION)
+            arrived.check()
+            kept = [one.result() for one in coming]
             for one in kept:
-                one.result()
-        return wrong
+                if one is not None:
+                    one.result()
+        return [file for file, one in zip(missing, kept, strict=True) if one is None]
+
+
+class _Arrived:
+    """Counts what comes by several threads; when one of them fails, the others end at their next piece."""
+
+    def __init__(self, record: Record, done: int, progress: Progress) -> None:
+        self._total = record.bytes
+        self._done = done
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._failed: BaseException | None = None
+        progress(done, self._total)
+
+    def count(self, size: int) -> None:
+        """So many bytes have come, or, below zero, must come again."""
+        with self._lock:
+            self.check()
+            self._done += size
+            self._progress(self._done, self._total)
+
+    def check(self) -> None:
+        """Raise what has failed first, if anything has."""
+        if self._failed is not None:
+            raise self._failed
+
+    @contextmanager
+    def of_all(self) -> Iterator[None]:
+        """What fails in here ends the work of all."""
+        try:
+            yield
+        except BaseException as error:
+            self._failed = self._failed or error
+            raise
 
 
 def _read(store: FileStore, model: str, version: int) -> Record | None:
@@ -237,13 +274,25 @@ def _left(stream: BinaryIO) -> Iterator[bytes | memoryview]:
         yield piece
 
 
-def _taken(coming: Iterator[memoryview], size: int, stream: BinaryIO) -> Iterator[memoryview]:
-    """The next so many bytes, each piece written as it comes."""
-    while size > 0:
-        whole = next(coming)
-        size -= len(whole)
+def _comes(new: Path, file: File, coming: Generator[bytes], arrived: _Arrived) -> bool:
+    """Write what comes of a file behind what an earlier try has left; whether all of it is what it should be."""
+    digest = hashlib.sha256()
+    with closing(coming), new.open("a+b", buffering=WRITE) as stream:
+        for piece in chain(_left(stream), _written(coming, stream)):
+            digest.update(piece)
+            arrived.count(len(piece))
+    if digest.hexdigest() == file.sha256:
+        return True
+    arrived.count(-new.stat().st_size)
+    new.unlink()
+    return False
+
+
+def _written(coming: Iterator[bytes], stream: BinaryIO) -> Iterator[memoryview]:
+    """What comes, each piece written before it is given on."""
+    for whole in coming:
         for start in range(0, len(whole), WRITE):
-            piece = whole[start : start + WRITE]
+            piece = memoryview(whole)[start : start + WRITE]
             stream.write(piece)
             yield piece
 

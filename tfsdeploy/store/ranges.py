@@ -5,23 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tfsdeploy.store.answers import Replaced, StoreError
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.verify import Damaged
 
-if TYPE_CHECKING:
-    from obstore import Bytes
+RANGE, LARGEST_RANGE, LEAST_RANGE = 2 << 20, 8 << 20, 64 << 10
+"""Bytes of the first range, of one on a fast line, and of one that has a share of the line only."""
 
-RANGE = 2 << 20
 AT_A_TIME = 6
-"""Ranges that are fetched at a time; a fetch takes about three times their bytes of memory."""
+"""Ranges that are on their way, or wait to be written; so many of the largest are in memory."""
 
-LEAST_RANGE = 64 << 10
+QUICK, SLOW = 0.5, 5.0
+"""Seconds that a range takes on a line that larger ones suit, and on one that smaller ones do.
+
+Every request costs the store its work, so few are best; but one that takes minutes is given up and lost.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Span:
 
 
 class Pace:
-    """Spreads requests so that together they take no more than a share of the line.
+    """Chooses ranges that suit the line, and spreads them so that together they take no more than a share of it.
 
     Args:
         bytes_per_second: the share; None: all of it.
@@ -42,6 +44,7 @@ class Pace:
 
     def __init__(self, bytes_per_second: int | None) -> None:
         self._rate = bytes_per_second
+        self._range = RANGE
         self._free = 0.0
         self._lock = threading.Lock()
 
@@ -49,8 +52,16 @@ class Pace:
     def range_bytes(self) -> int:
         """How large a range is asked for: a small share is not taken in bursts."""
         if self._rate is None:
-            return RANGE
-        return min(RANGE, max(LEAST_RANGE, self._rate // AT_A_TIME))
+            return self._range
+        return min(self._range, max(LEAST_RANGE, self._rate // AT_A_TIME))
+
+    def took(self, size: int, seconds: float) -> None:
+        """Hear how long a range of so many bytes was on its way; smaller ones tell nothing of a quick line."""
+        with self._lock:
+            if seconds >= SLOW:
+                self._range = max(RANGE // 2, self._range // 2)
+            elif seconds < QUICK and size >= self._range:
+                self._range = min(LARGEST_RANGE, self._range * 2)
 
     def delay(self, size: int, now: float) -> float:
         """How many seconds to wait before so many bytes are asked for; the next one waits until they have come.
@@ -67,42 +78,55 @@ class Pace:
             return begin - now
 
 
-def pieces(bucket: Bucket, spans: Sequence[Span], pace: Pace) -> Generator[memoryview]:
-    """The bytes of all spans, one after the other; those that come next are on their way.
+class Line:
+    """The way from a bucket: a few ranges at a time. Close it when all is there."""
 
-    Raises:
-        Damaged: an object is not there, or has another size.
-        StoreError: the store does not answer, or refuses.
-    """
-    ways: deque[Future[Bytes]] = deque()
-    ranges = (
-        (span, start, min(span.size, start + pace.range_bytes))
-        for span in spans
-        for start in range(span.start, span.size, pace.range_bytes)
-    )
-    with ThreadPoolExecutor(AT_A_TIME, "fetch") as pool:
+    def __init__(self, bucket: Bucket, pace: Pace) -> None:
+        self._bucket = bucket
+        self._pace = pace
+        self._pool = ThreadPoolExecutor(AT_A_TIME, "fetch")
+
+    def close(self) -> None:
+        """Ask for nothing more, and wait for what was asked for."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def pieces(self, span: Span, ahead: int) -> Generator[bytes]:
+        """The bytes of a span, in order.
+
+        Args:
+            span: what is wanted.
+            ahead: how many ranges are on their way before they are taken; at least 1.
+
+        Raises:
+            Damaged: the object is not there, or has another size.
+            StoreError: the store does not answer, or refuses.
+        """
+        ways: deque[Future[list[bytes]]] = deque()
+        start = span.start
         try:
-            for span, start, end in ranges:
-                ways.append(pool.submit(_range, bucket, span, start, end, pace))
-                if len(ways) >= AT_A_TIME:
-                    yield memoryview(ways.popleft().result())
-            while ways:
-                yield memoryview(ways.popleft().result())
+            while ways or start < span.size:
+                while start < span.size and len(ways) < ahead:
+                    end = min(span.size, start + self._pace.range_bytes)
+                    ways.append(self._pool.submit(self._range, span, start, end))
+                    start = end
+                yield from ways.popleft().result()
         finally:
             for way in ways:
                 way.cancel()
 
-
-def _range(bucket: Bucket, span: Span, start: int, end: int, pace: Pace) -> Bytes:
-    """One range of an object; an object of another size is damaged, whatever the store says of the range."""
-    if pause := pace.delay(end - start, time.monotonic()):
-        time.sleep(pause)
-    try:
-        return bucket.get_range(span.key, start, end)
-    except Replaced as error:
-        raise Damaged(f"{span.key}: the store lacks a file of its commit record") from error
-    except StoreError as error:
-        found = bucket.stat(span.key)
-        if found is not None and found.size != span.size:
-            raise Damaged(f"{span.key} has {found.size} bytes, the commit record says {span.size}") from error
-        raise
+    def _range(self, span: Span, start: int, end: int) -> list[bytes]:
+        """One range of an object; an object of another size is damaged, whatever the store says of the range."""
+        if pause := self._pace.delay(end - start, time.monotonic()):
+            time.sleep(pause)
+        asked = time.monotonic()
+        try:
+            found = self._bucket.get_pieces(span.key, start, end)
+        except Replaced as error:
+            raise Damaged(f"{span.key}: the store lacks a file of its commit record") from error
+        except StoreError as error:
+            there = self._bucket.stat(span.key)
+            if there is not None and there.size != span.size:
+                raise Damaged(f"{span.key} has {there.size} bytes, the commit record says {span.size}") from error
+            raise
+        self._pace.took(end - start, time.monotonic() - asked)
+        return found

@@ -62,7 +62,7 @@ def pieces(bucket: Bucket, entry: Entry) -> Iterator[bytes]:
         StoreError: it cannot be read.
     """
     for start in range(0, entry.size, PART):
-        yield bytes(bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag))
+        yield bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag)
 
 
 def hash_object(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes], object]) -> File:
