@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tfsdeploy.store.cache import Cache
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.fetch import PART, Fetcher
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.ranges import LARGEST_RANGE, QUICK, RANGE, SLOW, Pace
+from tfsdeploy.store.ranges import LARGEST_RANGE, LARGEST_REQUEST, LEAST_RANGE, RANGE, Pace
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.tree import silent
 from tfsdeploy.store.verify import Damaged, verify
@@ -52,7 +53,7 @@ def store(empty: ObjectStore, tmp_path: Path) -> ObjectStore:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of all objects that the store is asked for."""
     keys: list[str] = []
-    for name in ("get_with_stat", "get_pieces"):
+    for name in ("get_with_stat", "pieces"):
         method = getattr(Bucket, name)
 
         def told(bucket: Bucket, key: str, *words: int, method: object = method) -> object:
@@ -230,13 +231,13 @@ def test_a_large_file_goes_on_where_it_was_interrupted(
 def asked_bytes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The keys and sizes of all ranges that the store is asked for."""
     asked: list[tuple[str, int]] = []
-    method = Bucket.get_pieces
+    method = Bucket.pieces
 
     def told(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> object:
         asked.append((key, end - start))
         return method(bucket, key, start, end, etag)
 
-    monkeypatch.setattr(Bucket, "get_pieces", told)
+    monkeypatch.setattr(Bucket, "pieces", told)
     return asked
 
 
@@ -271,16 +272,15 @@ def test_bytes_that_the_way_has_changed_are_asked_for_again(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed: list[str] = []
-    method = Bucket.get_pieces
+    method = Bucket.pieces
 
-    def change_once(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> object:
-        found = method(bucket, key, start, end, etag)
-        if key.endswith("file-2") and not changed:
-            changed.append(key)
-            return [b"?" * len(piece) for piece in found]
-        return found
+    def change_once(bucket: Bucket, key: str, start: int, end: int, etag: str | None = None) -> Iterator[bytes]:
+        for piece in method(bucket, key, start, end, etag):
+            first = key.endswith("file-2") and not changed
+            changed.extend([key] * first)
+            yield b"?" * len(piece) if first else piece
 
-    monkeypatch.setattr(Bucket, "get_pieces", change_once)
+    monkeypatch.setattr(Bucket, "pieces", change_once)
     bring(Fetcher(store, Cache(tmp_path / "here")), store, 1)
     assert changed
 
@@ -352,19 +352,22 @@ def test_a_bounded_bandwidth_is_kept(rate: int) -> None:
     assert Pace(None).delay(RANGE, 1.0) == 0.0
 
 
-def test_ranges_suit_the_line() -> None:
-    """Large ones where they are quick, small ones again where they are slow; a file's short end says nothing."""
+def test_requests_suit_the_line() -> None:
+    """Large ones where bytes come quickly, small ones where they do not; a file's short end says nothing."""
     pace = Pace(None)
-    pace.took(RANGE - 1, 0.0)
-    assert pace.range_bytes == RANGE
-    for _ in range(9):
-        pace.took(pace.range_bytes, QUICK / 2)
+    pace.took(1, 0.001)
+    assert pace.range_bytes == pace.request_bytes == RANGE
+    pace.took(RANGE, 0.01)
     assert pace.range_bytes == LARGEST_RANGE
-    pace.took(pace.range_bytes, (QUICK + SLOW) / 2)
-    assert pace.range_bytes == LARGEST_RANGE
-    for _ in range(9):
-        pace.took(7, SLOW)
+    assert pace.request_bytes == LARGEST_REQUEST
+    pace.took(RANGE, 4.0)
     assert pace.range_bytes == RANGE // 2
+    assert pace.request_bytes == 5 * RANGE
+    pace.took(RANGE, 1000.0)
+    assert pace.range_bytes == pace.request_bytes == RANGE // 2
+    bounded = Pace(6 * LEAST_RANGE)
+    bounded.took(RANGE, 0.01)
+    assert bounded.range_bytes == bounded.request_bytes == LEAST_RANGE
 
 
 def test_what_fails_for_one_file_ends_the_others(store: ObjectStore, tmp_path: Path) -> None:

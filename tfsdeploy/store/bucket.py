@@ -114,11 +114,11 @@ class Bucket:
         return bytes(content), entry
 
     def get_range(self, key: str, start: int, end: int, etag: str | None = None) -> bytes:
-        """Some bytes of an object; arguments and errors as for `get_pieces`."""
-        return b"".join(self.get_pieces(key, start, end, etag))
+        """Some bytes of an object; arguments and errors as for `pieces`."""
+        return b"".join(self.pieces(key, start, end, etag))
 
-    def get_pieces(self, key: str, start: int, end: int, etag: str | None = None) -> list[bytes]:
-        """Some bytes of an object as they came, so that they are in memory only once.
+    def pieces(self, key: str, start: int, end: int, etag: str | None = None) -> Iterator[bytes]:
+        """Some bytes of an object as they come.
 
         Args:
             key: the object.
@@ -131,19 +131,23 @@ class Bucket:
         """
         import obstore
 
+        size = 0
         options: GetOptions = {"range": (start, end)}
         if etag is not None:
             options["if_match"] = etag
         try:
             with self._asking(key):
-                found = list(obstore.get(self._client, key, options=options).stream(_PIECE))
+                for piece in obstore.get(self._client, key, options=options).stream(_PIECE):
+                    size += len(piece)
+                    if size > end - start:
+                        break
+                    yield piece
         except Taken as error:
             raise Replaced("it was replaced while it was read", where=self.where(key)) from error
         except _Absent as error:
             raise Replaced("it is gone", where=self.where(key)) from error
-        if sum(map(len, found)) != end - start:
-            raise StoreAway("the store's answer was cut short", where=self.where(key), hint="try again")
-        return found
+        if size != end - start:
+            raise StoreAway("the store's answer has another length", where=self.where(key), hint="try again")
 
     def put(self, key: str, data: bytes, *, create: bool = False, replaces: str | None = None) -> str | None:
         """Write a small object, whole or not at all.

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +24,7 @@ from tfsdeploy.store import durable
 from tfsdeploy.store.answers import StoreAway
 from tfsdeploy.store.cache import Cache, Key
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.ranges import AT_A_TIME, Line, Pace, Span
+from tfsdeploy.store.ranges import AT_A_TIME, RANGE, Line, Pace, Span
 from tfsdeploy.store.record import File, InvalidRecord, Record, encode
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import CHUNK, Progress, counter, files_of, hash_file
@@ -37,7 +36,7 @@ PART = ".tfsdeploy-part"
 WRITE = 128 << 10
 """Bytes that are hashed and written at a time: few enough to stay in the processor's cache."""
 
-FILES = 2
+FILES = 3
 """How many are hashed and written at a time: a fast line brings more than one thread can."""
 
 TRIES = 2
@@ -174,7 +173,8 @@ class Fetcher:
             ThreadPoolExecutor(1, "sync") as syncing,
             ThreadPoolExecutor(FILES, "file") as pool,
         ):
-            ahead = AT_A_TIME // min(FILES, max(1, len(missing)))
+            large = sum(file.size - starts[file] > RANGE for file in missing)
+            ahead = AT_A_TIME // min(FILES, max(1, large))
 
             def bring(file: File) -> Future[None] | None:
                 with arrived.of_all():
@@ -267,7 +267,7 @@ def _begun(path: Path, file: File) -> int:
     return 0
 
 
-def _left(stream: BinaryIO) -> Iterator[bytes | memoryview]:
+def _left(stream: BinaryIO) -> Iterator[bytes]:
     """What an earlier try has left of a file."""
     stream.seek(0)
     while piece := stream.read(CHUNK):
@@ -278,23 +278,20 @@ def _comes(new: Path, file: File, coming: Generator[bytes], arrived: _Arrived) -
     """Write what comes of a file behind what an earlier try has left; whether all of it is what it should be."""
     digest = hashlib.sha256()
     with closing(coming), new.open("a+b", buffering=WRITE) as stream:
-        for piece in chain(_left(stream), _written(coming, stream)):
+        for piece in _left(stream):
             digest.update(piece)
+            arrived.count(len(piece))
+        for piece in coming:
+            for start in range(0, len(piece), WRITE):
+                part = memoryview(piece)[start : start + WRITE]
+                stream.write(part)
+                digest.update(part)
             arrived.count(len(piece))
     if digest.hexdigest() == file.sha256:
         return True
     arrived.count(-new.stat().st_size)
     new.unlink()
     return False
-
-
-def _written(coming: Iterator[bytes], stream: BinaryIO) -> Iterator[memoryview]:
-    """What comes, each piece written before it is given on."""
-    for whole in coming:
-        for start in range(0, len(whole), WRITE):
-            piece = memoryview(whole)[start : start + WRITE]
-            stream.write(piece)
-            yield piece
 
 
 def _keep(new: Path, path: Path) -> None:
