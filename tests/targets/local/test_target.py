@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,18 @@ def test_an_upgrade_of_this_program_changes_every_shape(kind: Kind) -> None:
 def _with_floor(change: dict[str, Any]) -> dict[str, Any]:
     """The same floor for rollbacks in every case: it is part of a gateway's shape."""
     return {**change, "serving": {"minAvailable": 1, **change["serving"]}} if "serving" in change else change
+
+
+def test_a_model_server_that_is_not_there_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = LocalTarget("shop", tmp_path / "home")
+    with pytest.raises(UsageError, match="there is no program /opt/nowhere/tensorflow_model_server"):
+        target.prepare(fleet_of(serving={"server": "/opt/nowhere/tensorflow_model_server"}), Silent())
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(TfsdeployError, match="needs tensorflow, which is not installed"):
+        target.prepare(fleet_of(), Silent())
+    assert not (tmp_path / "home").exists()
 
 
 def test_batching_is_written_for_the_server(tmp_path: Path) -> None:

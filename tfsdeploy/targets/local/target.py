@@ -17,6 +17,7 @@ from tfsdeploy.targets.base import GatewayAddress, ReplicaAddress, Settings
 from tfsdeploy.targets.local.daemon import end_everything, ensure_supervisor
 from tfsdeploy.targets.local.execute import Executor
 from tfsdeploy.targets.local.logs import Tail, logs_of
+from tfsdeploy.targets.local.needed import check_needed
 from tfsdeploy.targets.local.place import Places
 from tfsdeploy.targets.local.shape import digest, shape
 from tfsdeploy.targets.local.state import FleetFolder, home_folder, write
@@ -126,8 +127,11 @@ class LocalTarget:
         """Make the fleet's home and settings, so that a release can be written before the first replica starts.
 
         Raises:
-            TfsdeployError: a gateway port is busy, or the folder cannot be written; nothing was started.
+            UsageError: the file names a model server that is not there.
+            TfsdeployError: the embedded one is not installed, a gateway port is busy, or the folder cannot be written;
+                nothing was started.
         """
+        check_needed(fleet)
         self._folder.make()
         Places(self._folder, fleet).claim_gateway_ports()
         self._folder.write_settings(settings_of(fleet, self.kind, str(fleet.file)))
