@@ -16,6 +16,7 @@ from pathlib import Path
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.release.model import Release
+from tfsdeploy.targets.local.ports import holder
 
 SPARE_BYTES = 1 << 30
 """Memory that a small fleet (three replicas with TensorFlow, about 350 MB each) needs at least."""
@@ -182,6 +183,8 @@ def _port(name: str, address: str, port: int) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
     except OSError as error:
-        mend = f"end what listens there (ss -ltnp sport = :{port}), or set gateway.{name} to another port or 0"
-        return Finding(check, False, f"{address}:{port}: {error.strerror}", mend)
+        who = holder(port)
+        by = f" by {who.command} (process {who.pid})" if who else ""
+        mend = f"end what listens there, or set gateway.{name} to another port or 0"
+        return Finding(check, False, f"{address}:{port}: {error.strerror}{by}", mend)
     return Finding(check, True, f"{address}:{port} is free")
