@@ -283,7 +283,7 @@ def _shares(path: Path) -> dict[str, float]:
     from tfsdeploy.server.manager import Manager
     from tfsdeploy.server.metrics import Metrics
     from tfsdeploy.server.rest import Rest as Answers
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.saved_model import SavedModel
 
     manager = Manager(lambda text: SavedModel(text), threads=1)
     manager.aspire({"default": {1: str(path)}})

@@ -51,7 +51,7 @@ class ArrayModel:
         """A signature's call."""
         return self.signatures[name]
 
-    def run(self, call: Call, inputs: dict[str, Array]) -> dict[str, Array]:
+    def run(self, call: Call, inputs: dict[str, Array], *, wait: bool = True) -> dict[str, Array]:
         """Compute it."""
         return call.compute(inputs)
 

@@ -21,7 +21,8 @@ from tests.server.test_recorded import _cases
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.batch_threads import Line, Threads
 from tfsdeploy.server.batching import Array, Parameters, Queue, Task, alike, check, joined, pieces, read, split
-from tfsdeploy.server.servable import Call, SavedModel
+from tfsdeploy.server.saved_model import SavedModel
+from tfsdeploy.server.servable import Call
 
 TEXT = """max_batch_size { value: 4 } batch_timeout_micros { value: 1000 } num_batch_threads { value: 1 }
 max_enqueued_batches { value: 2 }"""

@@ -15,7 +15,7 @@ from tests.server.samples import write_classifier
 from tests.server.test_recorded import _message
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.channel import LARGEST, Limits, arguments_of, limits_of, tls_of
-from tfsdeploy.server.servable import SavedModel
+from tfsdeploy.server.saved_model import SavedModel
 
 TLS = Path(__file__).parents[1] / "cases" / "server" / "tls"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

@@ -23,7 +23,7 @@ from tfsdeploy.server.grpc_predict import Predict
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.rest import Rest
-from tfsdeploy.server.servable import SavedModel
+from tfsdeploy.server.saved_model import SavedModel
 
 
 def write_mirrored(path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_graph_without_loops_is_bounded(operations: list[str], expected: bool)
 def test_what_tensorflow_2_saves_beside_a_model_is_no_part_of_it(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.saved_model import SavedModel
 
     module = tf.Module()
     module.half = tf.Variable(0.5)
@@ -154,7 +154,7 @@ def test_what_tensorflow_2_saves_beside_a_model_is_no_part_of_it(tmp_path: Path)
 
 
 def test_loops_are_found_in_saved_models(tmp_path: Path) -> None:
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.saved_model import SavedModel
 
     write_half_plus_two(tmp_path / "half")
     write_multi(tmp_path / "multi")

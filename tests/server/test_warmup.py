@@ -14,7 +14,7 @@ from tests.models import write_half_plus_two
 from tests.server.live import Live, wait
 from tests.server.samples import write_halves
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server.servable import SavedModel
+from tfsdeploy.server.saved_model import SavedModel
 from tfsdeploy.server.warmup import FILE, warm_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -84,9 +84,9 @@ def test_each_is_answered_as_often_as_asked(model: SavedModel, tmp_path: Path, m
     answered: list[object] = []
     run = SavedModel.run
 
-    def counted(self: SavedModel, *words: Any) -> Any:
+    def counted(self: SavedModel, *words: Any, **options: Any) -> Any:
         answered.append(words)
-        return run(self, *words)
+        return run(self, *words, **options)
 
     monkeypatch.setattr(SavedModel, "run", counted)
     write(tmp_path / "1", [predict(), predict()])

@@ -18,7 +18,7 @@ from tfsdeploy.server.pace import WouldWait, size_of
 if TYPE_CHECKING:
     from tfsdeploy.server.examples import Result, Task
     from tfsdeploy.server.metrics import Asked
-    from tfsdeploy.server.servable import Call, SavedModel
+    from tfsdeploy.server.servable import Call, Servable
 
 _METHODS = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 
@@ -44,7 +44,7 @@ class Core:
         check_methods: refuse signatures that are for another method than the one asked for.
     """
 
-    def __init__(self, manager: Manager[SavedModel], *, check_methods: bool = False) -> None:
+    def __init__(self, manager: Manager[Servable], *, check_methods: bool = False) -> None:
         self.manager = manager
         self._check_methods = check_methods
         self.labels: Mapping[str, Mapping[str, int]] | None = None
@@ -111,7 +111,7 @@ class Core:
             if not wait and not model.quick(signature, size_of(inputs.values())):
                 raise WouldWait
             begun = time.perf_counter()
-            answer = Answer(found, signature, model.run(call, inputs))
+            answer = Answer(found, signature, model.run(call, inputs, wait=wait))
             if asked is not None:
                 asked.version, asked.runtime = found, time.perf_counter() - begun
             return answer
@@ -160,7 +160,7 @@ class Core:
             if not wait and not all(model.quick(task.signature, _TEXT_BYTES * len(given)) for task in tasks):
                 raise WouldWait
             begun = time.perf_counter()
-            outputs = examples.run(model, tasks, given, timeout_ms)
+            outputs = examples.run(model, tasks, given, timeout_ms, wait=wait)
             if asked is not None:
                 asked.runtime = time.perf_counter() - begun
             results = examples.results(tasks, outputs, len(given))

@@ -16,7 +16,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.dtype_names import name_of
 
 if TYPE_CHECKING:
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.servable import Servable
 
 Array = np.ndarray[Any, Any]
 Method = Literal["classify", "regress"]
@@ -62,7 +62,7 @@ def serialized(given: Any) -> list[bytes]:
     return found
 
 
-def check(model: SavedModel, task: Task, *, check_method: bool = False) -> None:
+def check(model: Servable, task: Task, *, check_method: bool = False) -> None:
     """Whether a signature can do what it is asked for.
 
     Args:
@@ -96,7 +96,7 @@ def check(model: SavedModel, task: Task, *, check_method: bool = False) -> None:
 
 
 def run(
-    model: SavedModel, tasks: Sequence[Task], examples: Sequence[bytes], timeout_ms: int = 0
+    model: Servable, tasks: Sequence[Task], examples: Sequence[bytes], timeout_ms: int = 0, *, wait: bool = True
 ) -> list[Mapping[str, Array]]:
     """Ask signatures of one model about the same examples; `check` has let them pass.
 
@@ -105,12 +105,14 @@ def run(
         tasks: each signature at most once.
         examples: serialized.
         timeout_ms: for each signature's run; 0: no limit.
+        wait: for others' runs.
 
     Returns:
         The outputs of each task's signature, by alias.
 
     Raises:
         Failed: in the words of TF Serving or TensorFlow.
+        WouldWait: others run, and ``wait`` is not set.
     """
     calls = [model.call(task.signature, timeout_ms) for task in tasks]
     # The original runs all of them at once, with each input tensor once, by name.
@@ -120,7 +122,7 @@ def run(
             raise _wrong(f"Expects arg[{at}] to be {name_of(dtype)} but string is provided")
     batch = np.empty(len(examples), dtype=object)
     batch[:] = list(examples)
-    return [model.run(call, {INPUTS: batch}) for call in calls]
+    return [model.run(call, {INPUTS: batch}, wait=wait) for call in calls]
 
 
 def results(tasks: Sequence[Task], outputs: Sequence[Mapping[str, Array]], count: int) -> list[Result]:

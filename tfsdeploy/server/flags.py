@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tfsdeploy.server.flag_table import ORIGINAL, Flag
@@ -17,9 +17,6 @@ from tfsdeploy.server.flag_table import ORIGINAL, Flag
 ACCEPTED: Final[Mapping[str, str]] = {
     "enable_profiler": "TensorFlow's profiler is not served on the gRPC port here",
     "flush_filesystem_caches": "",
-    "num_tflite_pools": "",
-    "num_tflite_interpreters_per_pool": "",
-    "prefer_tflite_model": "models are loaded from saved_model.pb",
     "remove_unused_fields_from_bundle_metagraph": "",
     "skip_initialize_tpu": "TPUs are not used here",
     "thread_pool_factory_config_file": "threads are given by the parallelism flags alone",
@@ -99,6 +96,9 @@ class Flags:
         batching_parameters_file: text BatchingParameters, for all models.
         enable_per_model_batching_parameters: take those of ``batching_params.pbtxt`` in each version's folder instead;
             without it a version is not batched. The threads are those of the common file.
+        prefer_tflite_model: serve ``model.tflite`` where a version's folder has one.
+        num_tflite_pools: times the next flag: requests that run at once in one TFLite model; below 1 is 1.
+        num_tflite_interpreters_per_pool: see there.
         version: print versions and end.
         address: own flag: what both ports bind; the original binds every address.
         like_tfs: own flag: behave like the original at its most awkward.
@@ -149,6 +149,9 @@ class Flags:
     enable_batching: bool = False
     batching_parameters_file: str = ""
     enable_per_model_batching_parameters: bool = False
+    prefer_tflite_model: bool = False
+    num_tflite_pools: int = field(default_factory=lambda: os.cpu_count() or 1)
+    num_tflite_interpreters_per_pool: int = 1
     version: bool = False
     address: str = "0.0.0.0"
     like_tfs: bool = False

@@ -8,19 +8,17 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tfsdeploy import __version__
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server import batching, flag_table, text_file
-from tfsdeploy.server.batch_threads import Threads
+from tfsdeploy.server import flag_table, text_file
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import OWN, Flags, Unusable, log_as, parse, say
+from tfsdeploy.server.loader import Loader
 from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
@@ -28,7 +26,7 @@ from tfsdeploy.server.reload import Reloader
 
 if TYPE_CHECKING:
     from tfsdeploy.server import listening
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.servable import Servable
 
 FAILED = 255  # exit(-1)
 
@@ -158,11 +156,9 @@ class Server:
 
         self._flags = flags
         self._metrics = Metrics(flags.monitoring_config_file, by_version=flags.metrics_by_version)
-        self._batching = batching.read(flags.batching_parameters_file)
-        self._batch_threads = Threads(self._batching.num_batch_threads, self._batching.thread_pool_name, self._metrics)
         loads, unloads = load_threads(flags)
-        self._manager: Manager[SavedModel] = Manager(
-            self._load,
+        self._manager: Manager[Servable] = Manager(
+            Loader(flags, self._metrics).load,
             # The original starts with four threads a core, whatever it goes on with (load_servables_fast.cc).
             threads=4 * (os.cpu_count() or 1) if flags.like_tfs else loads,
             unload_threads=None if flags.like_tfs else unloads,
@@ -238,48 +234,6 @@ class Server:
         ports.append(await listening.grpc(self._flags, self._core, self._metrics))
         if self._flags.rest_api_port:
             ports.append(await listening.rest(self._flags, self._rest))
-
-    def _load(self, path: str) -> SavedModel:
-        import_tensorflow()
-        from tfsdeploy.server import completeness, session_config
-        from tfsdeploy.server.servable import TAGS, SavedModel
-
-        flags = self._flags
-        # Not a folder, or gone again: that is said before anything is tried.
-        os.scandir(path).close()
-        if flags.check_complete:
-            completeness.check(path)
-        tags = flags.saved_model_tags.split(",") if flags.saved_model_tags else TAGS
-        model = SavedModel(path, tags=tags, config=session_config.of(flags), metrics=self._metrics)
-        model.prepare(flags.rest_api_timeout_in_ms)
-        try:
-            if flags.enable_model_warmup:
-                self._warm_up(model, path)
-            if flags.enable_batching:
-                self._batch(model, path)
-        except Failed:
-            model.close()
-            raise
-        return model
-
-    def _batch(self, model: SavedModel, path: str) -> None:
-        parameters = self._batching
-        if self._flags.enable_per_model_batching_parameters:
-            file = Path(path, batching.PER_MODEL_FILE)
-            if not file.exists():
-                return
-            parameters = batching.read(str(file))
-        batching.check(parameters)
-        model.batch(self._batch_threads, parameters, alone=not self._flags.like_tfs)
-
-    def _warm_up(self, model: SavedModel, path: str) -> None:
-        from tfsdeploy.server.warmup import warm_up
-
-        begun = time.perf_counter()
-        count = warm_up(model, path, self._flags.num_request_iterations_for_warmup)
-        if count is not None:
-            self._metrics.warmed_up(path, time.perf_counter() - begun, count)
-            say(f"{path}: answered {count} warm-up requests")
 
 
 async def _unless(ended: asyncio.Event, work: Callable[[], None]) -> None:

@@ -18,13 +18,13 @@ from tfsdeploy.server.grpc_service import tasks_of
 from tfsdeploy.server.rest import no_signature
 
 if TYPE_CHECKING:
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.servable import Servable
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
 
-def warm_up(model: SavedModel, path: str, iterations: int = 1) -> int | None:
+def warm_up(model: Servable, path: str, iterations: int = 1) -> int | None:
     """Answer the requests in a version's folder, one after the other.
 
     Args:
@@ -65,7 +65,7 @@ def _log_of(record: bytes, file: Path) -> Any:
         raise Failed("INVALID_ARGUMENT", f"Failed to parse warmup record: {shown} from {file}") from error
 
 
-def _answer(model: SavedModel, log: Any) -> None:
+def _answer(model: Servable, log: Any) -> None:
     """Answer one request; which model and version it names makes no difference."""
     kind = log.WhichOneof("log_type")
     if kind is None:
@@ -77,7 +77,7 @@ def _answer(model: SavedModel, log: Any) -> None:
     answer(model, getattr(log, kind).request)
 
 
-def _predict(model: SavedModel, request: Any) -> None:
+def _predict(model: Servable, request: Any) -> None:
     name = request.model_spec.signature_name or "serving_default"
     if name not in model.signatures:
         raise unknown_signature(name)
@@ -85,19 +85,19 @@ def _predict(model: SavedModel, request: Any) -> None:
     model.run(call, proto_tensor.inputs_of(request.inputs, call))
 
 
-def _classify(model: SavedModel, request: Any) -> None:
+def _classify(model: Servable, request: Any) -> None:
     _infer(model, [Task("classify", request.model_spec.signature_name or "serving_default")], request)
 
 
-def _regress(model: SavedModel, request: Any) -> None:
+def _regress(model: Servable, request: Any) -> None:
     _infer(model, [Task("regress", request.model_spec.signature_name or "serving_default")], request)
 
 
-def _multi_inference(model: SavedModel, request: Any) -> None:
+def _multi_inference(model: Servable, request: Any) -> None:
     _infer(model, tasks_of(request.tasks), request)
 
 
-def _infer(model: SavedModel, tasks: list[Task], request: Any) -> None:
+def _infer(model: Servable, tasks: list[Task], request: Any) -> None:
     for task in tasks:
         if task.signature not in model.signatures:
             raise no_signature(task.signature)
@@ -106,7 +106,7 @@ def _infer(model: SavedModel, tasks: list[Task], request: Any) -> None:
     examples.results(tasks, examples.run(model, tasks, given), len(given))
 
 
-_ANSWERS: Mapping[str, Callable[[SavedModel, Any], None]] = {
+_ANSWERS: Mapping[str, Callable[[Servable, Any], None]] = {
     "predict_log": _predict,
     "classify_log": _classify,
     "regress_log": _regress,
