@@ -35,7 +35,9 @@ def test_what_has_no_default_signature(plain: object) -> None:
     ],
 )
 def test_example(dtype: str, shape: tuple[int, ...] | None, value: object) -> None:
-    assert json.loads(example_request({"x": Input(dtype, shape)})) == {"inputs": {"x": value}}
+    given = Input(dtype, shape)
+    assert json.loads(example_request({"x": given})) == {"inputs": value}
+    assert json.loads(example_request({"x": given, "z": given})) == {"inputs": {"x": value, "z": value}}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import lite
 from tests.models import write_half_plus_two, write_needing
 from tests.server.test_warmup import predict, write
 from tfsdeploy.deploy.trial import try_out
@@ -39,6 +40,17 @@ def test_what_loading_took_is_measured(tmp_path: Path) -> None:
     golden(tmp_path / "m", 2.5, 3.1)
     with pytest.raises(TfsdeployError, match=r"golden request 0: predictions\[1\] is 3.0, expected 3.1"):
         try_out(tmp_path / "m", Silent())
+
+
+def test_a_tflite_model_is_loaded_as_the_fleet_would(tmp_path: Path) -> None:
+    lite.write_half_plus_two(tmp_path / "m", offset=3.0)
+    golden(tmp_path / "m", 3.5, 4.0)
+    assert try_out(tmp_path / "m", Silent()).golden == 1
+    write_half_plus_two(tmp_path / "both")
+    lite.write_half_plus_two(tmp_path / "both", offset=3.0)
+    for prefer, expected in ((False, (2.5, 3.0)), (True, (3.5, 4.0))):
+        golden(tmp_path / "both", *expected)
+        assert try_out(tmp_path / "both", Silent(), prefer_tflite=prefer).golden == 1
 
 
 @pytest.mark.parametrize("trouble", ["no file", "warm-up"])

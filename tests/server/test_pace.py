@@ -64,7 +64,7 @@ def test_a_size_that_is_fed_is_found(tmp_path: Path) -> None:
     """Not one that comes from the size of what is fed, and not one that stands in the graph."""
     import tensorflow as tf
 
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.saved_model import SavedModel
 
     text, numbers = tf.TensorSpec([None], tf.string, name="x"), tf.TensorSpec([None], tf.float32, name="x")
     one = tf.TensorSpec([], tf.int32, name="x")
@@ -94,7 +94,7 @@ def test_a_size_that_is_fed_is_found(tmp_path: Path) -> None:
 
 
 def test_inputs_larger_than_any_that_was_quick_are_not_run_on_the_event_loop(tmp_path: Path) -> None:
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.saved_model import SavedModel
 
     write_half_plus_two(tmp_path)
     model = SavedModel(str(tmp_path))

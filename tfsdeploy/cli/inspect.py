@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,25 @@ from tfsdeploy.cli.command import fleet_options
 from tfsdeploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfsdeploy.store.savedmodel import Graph, SavedModelInfo
+    from tfsdeploy.store.savedmodel import SavedModelInfo, Signature
 
 
 @declare(
     "inspect",
     examples=("tfsdeploy inspect ./export/ranker", "tfsdeploy inspect ranker 8", "tfsdeploy inspect ranker 8 -o json"),
-    fields=("path", "bytes", "tensorflow", "keras", "variables", "warmUp", "assets", "tags", "signatures", "others"),
+    fields=(
+        "path",
+        "bytes",
+        "tensorflow",
+        "keras",
+        "variables",
+        "warmUp",
+        "assets",
+        "tags",
+        "signatures",
+        "others",
+        "tflite",
+    ),
 )
 @click.argument("what", metavar="PATH|MODEL", shell_complete=complete.models)
 @click.argument("version", type=words.version, required=False, shell_complete=complete.versions)
@@ -30,7 +43,7 @@ def command(call: Call, what: str, version: int | None) -> None:
     """Show the signatures, inputs and outputs of a SavedModel: of a folder, or of a model's version in the store.
 
     Signatures are those of the graph that TensorFlow Serving loads, which is the one tagged `serve`; graphs with other
-    tags are shown below it.
+    tags are shown below it, and a `model.tflite`, which it loads instead with `serving.flags.prefer_tflite_model`.
     """
     from tfsdeploy.store.savedmodel import inspect, to_plain
 
@@ -51,21 +64,29 @@ def command(call: Call, what: str, version: int | None) -> None:
 
 
 def _lines(found: SavedModelInfo) -> list[str]:
-    made_by = f"TensorFlow {found.tensorflow or 'unknown'}{' with Keras' if found.keras else ''}"
-    variables = f"{found.variables} variable{'' if found.variables == 1 else 's'}"
-    lines = [f"{found.path}: {found.bytes} bytes, {made_by}, {variables}"]
+    lines = [f"{found.path}: {found.bytes} bytes, {_made_by(found)}"]
     lines += ["carries warm-up requests"] * found.warm_up
     lines += [f"assets: {', '.join(found.assets)}"] * bool(found.assets)
-    return [*lines, *(line for graph in (found.served, *found.others) for line in _graph_lines(graph))]
+    if found.signatures is not found.tflite:
+        for graph in (found.served, *found.others):
+            lines += ["", f"tags: {', '.join(graph.tags) or 'none'}", *_signature_lines(graph.signatures)]
+    if found.tflite is not None:
+        lines += ["", "model.tflite", *_signature_lines(found.tflite)]
+    return lines
 
 
-def _graph_lines(graph: Graph) -> list[str]:
+def _made_by(found: SavedModelInfo) -> str:
+    if found.signatures is found.tflite:
+        return "TFLite alone: served with serving.flags.prefer_tflite_model"
+    variables = f"{found.variables} variable{'' if found.variables == 1 else 's'}"
+    return f"TensorFlow {found.tensorflow or 'unknown'}{' with Keras' if found.keras else ''}, {variables}"
+
+
+def _signature_lines(signatures: Mapping[str, Signature]) -> Iterator[str]:
     from tfsdeploy.store.savedmodel import shape_words
 
-    lines = ["", f"tags: {', '.join(graph.tags) or 'none'}"]
-    for name, signature in graph.signatures.items():
-        lines += [f"  {name} ({signature.method or 'no method'})"]
+    for name, signature in signatures.items():
+        yield f"  {name} ({signature.method or 'no method'})"
         for title, tensors in (("in ", signature.inputs), ("out", signature.outputs)):
             for alias, tensor in tensors.items():
-                lines.append(f"    {title}  {alias}: {tensor.dtype} {shape_words(tensor.shape)}  <- {tensor.tensor}")
-    return lines
+                yield f"    {title}  {alias}: {tensor.dtype} {shape_words(tensor.shape)}  <- {tensor.tensor}"

@@ -52,7 +52,7 @@ def command(
     key: Path | None,
     source: str | None,
 ) -> None:
-    """Publish the SavedModel in DIR as a version of MODEL.
+    """Publish the SavedModel in DIR, or its model.tflite, as a version of MODEL.
 
     The version exists, whole and recorded, or not at all. Its number never stands for other bytes: one that is taken
     is refused (exit 5). The next number is higher than any that the store holds or the fleet's history remembers.
@@ -64,6 +64,7 @@ def command(
     from tfsdeploy.cli.stores import highest_known, models_of
     from tfsdeploy.store.record import check_to_plain
     from tfsdeploy.store.said import Said
+    from tfsdeploy.store.savedmodel import is_tflite_alone
 
     if (folder is None) == (source is None):
         raise UsageError("name the SavedModel: DIR or --from URL, one of them")
@@ -87,7 +88,7 @@ def command(
             tried = folder or stack.enter_context(elsewhere.folder(progress))
             # What is published must be what was tried.
             digest = digest_of(Folder(tried).hashed(progress))
-            found = try_out(tried, call.report)
+            found = try_out(tried, call.report, prefer_tflite=_prefers_tflite(call) is True)
             call.report.say(_found(found))
         elif folder is not None:
             from tfsdeploy.store.golden import beside
@@ -111,6 +112,11 @@ def command(
         # The bytes were compared just now.
         record = store.sign(model, record.version, as_compared(sign, record))
     call.report.clear()
+    if _prefers_tflite(call) is False and is_tflite_alone(file.path for file in record.files):
+        call.report.warn(
+            f"{model} {record.version} is a TFLite model alone, which fleet {call.fleet.name} does not load: write "
+            "prefer_tflite_model: true below serving.flags, and `tfsdeploy up`"
+        )
     call.answer.give(
         {
             "version": record.version,
@@ -125,6 +131,11 @@ def command(
         click.echo(f"{model} {record.version} {did} ({record.bytes} bytes, {record.digest[:19]}…)")
         for signed in record.signed:
             click.echo(f"signed by {signed.key}")
+
+
+def _prefers_tflite(call: Call) -> bool | None:
+    """Whether the fleet's model servers load TFLite models where there are some; None if its file is not at hand."""
+    return None if call.named else call.fleet.serving.flags.get("prefer_tflite_model") is True
 
 
 def _found(check: Check) -> str:

@@ -101,7 +101,9 @@ def example_values(inputs: Mapping[str, Input]) -> dict[str, Any]:
 
 def example_request(inputs: Mapping[str, Input]) -> bytes:
     """A REST predict request in column format, made of `example_values`."""
-    return json.dumps({"inputs": example_values(inputs)}).encode()
+    values = example_values(inputs)
+    # One input needs no name: of a TFLite model's the official server knows others than the embedded one.
+    return json.dumps({"inputs": next(iter(values.values())) if len(values) == 1 else values}).encode()
 
 
 def _input(tensor: Mapping[str, Any]) -> Input:

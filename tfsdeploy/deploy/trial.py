@@ -23,12 +23,13 @@ PROGRAM = "tfsdeploy.server.trial"
 WAIT_SECONDS = 0.25
 
 
-def try_out(folder: Path, report: Report) -> Check:
+def try_out(folder: Path, report: Report, *, prefer_tflite: bool = False) -> Check:
     """Load a version, answer its warm-up requests, and compare its answers to the golden ones.
 
     Args:
         folder: the SavedModel.
         report: hears what is waited for.
+        prefer_tflite: load its TFLite model if it has one; one that is alone is loaded in any case.
 
     Returns:
         What is to stand in its commit record.
@@ -38,9 +39,10 @@ def try_out(folder: Path, report: Report) -> Check:
         TfsdeployError: TensorFlow is not installed; or the version does not load, or answers otherwise: says how.
     """
     _check_tensorflow()
-    inspect(folder)
+    info = inspect(folder)
+    tflite = info.tflite is not None and (prefer_tflite or info.signatures is info.tflite)
     golden = beside(folder)
-    told = _tried(folder, golden, report)
+    told = _tried(folder, golden, report, tflite=tflite)
     where = str(folder)
     if "error" in told:
         raise TfsdeployError(f"it does not load: {told['error']}; nothing was published", where=where)
@@ -70,10 +72,10 @@ def _check_tensorflow() -> None:
         )
 
 
-def _tried(folder: Path, golden: tuple[Golden, ...], report: Report) -> dict[str, Any]:
+def _tried(folder: Path, golden: tuple[Golden, ...], report: Report, *, tflite: bool) -> dict[str, Any]:
     """What the process tells; credentials of stores are none of its business."""
     requests = [{"method": request.method, "body": request.body.decode()} for request in golden]
-    asked = json.dumps({"path": str(folder.resolve()), "requests": requests, "parent": os.getpid()})
+    asked = json.dumps({"path": str(folder.resolve()), "tflite": tflite, "requests": requests, "parent": os.getpid()})
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as words:
         words.write(asked.encode())
         words.seek(0)

@@ -1,7 +1,7 @@
 """Load one version once, as the server would, and tell what that took: what `push --check` starts as a process.
 
-Reads ``{"path", "requests": [{"method", "body"}], "parent"}`` from stdin; prints one document: what loading took and
-every answer, or ``{"error"}``. Opens no socket, and ends with its parent.
+Reads ``{"path", "tflite", "requests": [{"method", "body"}], "parent"}`` from stdin; prints one document: what loading
+took and every answer, or ``{"error"}``. Opens no socket, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tfsdeploy.server.policy import State
 from tfsdeploy.server.rest import Rest
 
 if TYPE_CHECKING:
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.servable import Servable
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -45,7 +45,7 @@ def main() -> int:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        told = try_out(asked["path"], asked["requests"])
+        told = try_out(asked["path"], asked["requests"], tflite=asked["tflite"])
     except Failed as error:
         told = {"error": f"{error.code}: {error.message}"}
     json.dump(told, answer)
@@ -53,12 +53,13 @@ def main() -> int:
     return 0
 
 
-def try_out(path: str, requests: list[dict[str, Any]]) -> dict[str, Any]:
+def try_out(path: str, requests: list[dict[str, Any]], *, tflite: bool) -> dict[str, Any]:
     """Load a version, warm it up, and ask it.
 
     Args:
         path: its folder.
         requests: method of the REST API, and body as JSON text.
+        tflite: load its TFLite model.
 
     Returns:
         What `push --check` records, and ``answers``: status and body of each.
@@ -72,7 +73,8 @@ def try_out(path: str, requests: list[dict[str, Any]]) -> dict[str, Any]:
     # The runtime's own threads and pools come with the first session, not with the version.
     with tf.compat.v1.Session(graph=tf.Graph()):
         pass
-    from tfsdeploy.server.servable import SavedModel
+    from tfsdeploy.server.saved_model import SavedModel
+    from tfsdeploy.server.tflite import LiteModel
     from tfsdeploy.server.warmup import warm_up
 
     with suppress(OSError):
@@ -81,15 +83,15 @@ def try_out(path: str, requests: list[dict[str, Any]]) -> dict[str, Any]:
     base = _memory("VmRSS")
     told: dict[str, Any] = {"tensorflow": tf.__version__}
 
-    def load(folder: str) -> SavedModel:
+    def load(folder: str) -> Servable:
         began = time.monotonic()
-        model = SavedModel(folder)
+        model = LiteModel(folder) if tflite else SavedModel(folder)
         model.prepare(0)
         told["warm_up"] = warm_up(model, folder) or 0
         told["load_seconds"] = round(time.monotonic() - began, 3)
         return model
 
-    manager: Manager[SavedModel] = Manager(load, threads=1)
+    manager: Manager[Servable] = Manager(load, threads=1)
     manager.aspire({MODEL: {1: path}})
     manager.wait(lambda: manager.status(MODEL)[0].state in (State.AVAILABLE, State.END))
     row = manager.status(MODEL)[0]

@@ -13,7 +13,7 @@ _NAME = "name the folder that holds saved_model.pb"
 _FILES = {
     ".keras": ("a Keras file", "load it with keras.models.load_model, then model.export(...) makes a SavedModel"),
     ".h5": ("a Keras HDF5 file", "load it with keras.models.load_model, then model.export(...) makes a SavedModel"),
-    ".tflite": ("a TFLite file", "TF Serving's own models come from model.export(...) or tf.saved_model.save(...)"),
+    ".tflite": ("a TFLite file", "call it model.tflite and name its folder; or " + _SAVE),
     ".onnx": ("an ONNX file", "convert it to a SavedModel first"),
     ".pbtxt": ("a SavedModel in text form", "save it in binary form: tf.saved_model.save(...)"),
     ".pb": ("a frozen graph", "a SavedModel is a folder with signatures; " + _SAVE),

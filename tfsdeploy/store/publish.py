@@ -13,7 +13,7 @@ from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, digest_of, encode, read
 from tfsdeploy.store.said import NOTHING, Said
-from tfsdeploy.store.savedmodel import inspect
+from tfsdeploy.store.savedmodel import SAVED_MODEL, TFLITE, inspect
 from tfsdeploy.store.source import (
     ATTEMPTS,
     check_no_alias,
@@ -163,7 +163,7 @@ def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> R
     try:
         there = read(path, model_name, version)
     except (FileNotFoundError, NotADirectoryError):
-        if (path / "saved_model.pb").exists():
+        if (path / SAVED_MODEL).exists() or (path / TFLITE).exists():
             hint = f"`tfsdeploy adopt {model_name} {version}` gives it a record; or leave out --version"
             raise Busy("this number is taken by a version without a commit record", where=where, hint=hint) from None
         raise Busy(

@@ -1,9 +1,10 @@
-"""What a SavedModel is, read from its files without TensorFlow."""
+"""What a SavedModel is, or a TFLite model in its place, read from its files without TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tfsdeploy.store.checkpoint import INDEX, Torn, check_variables
 from tfsdeploy.store.lookalikes import what_is
 
 SAVED_MODEL = "saved_model.pb"
+TFLITE = "model.tflite"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 ASSETS = "assets/"
 
@@ -72,6 +74,7 @@ class SavedModelInfo:
         variables: how many it has.
         warm_up: whether it carries warm-up requests.
         assets: names of its asset files.
+        tflite: the signatures of the TFLite model beside it, or instead of it; None without one.
     """
 
     path: str
@@ -83,6 +86,7 @@ class SavedModelInfo:
     variables: int
     warm_up: bool
     assets: tuple[str, ...]
+    tflite: Mapping[str, Signature] | None = None
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -94,31 +98,73 @@ def inspect(path: Path) -> SavedModelInfo:
     """Read a SavedModel's description.
 
     Args:
-        path: the folder that holds ``saved_model.pb``.
+        path: the folder that holds ``saved_model.pb``, ``model.tflite`` or both.
 
     Raises:
         UsageError: it is no complete SavedModel; says what it is.
     """
     try:
-        return _described(path, _parsed(path))
+        tflite = _tflite(path)
+        if tflite is not None and is_tflite_alone(entry.name for entry in path.iterdir()):
+            return _described_tflite(path, tflite)
+        return _described(path, _parsed(path), tflite)
     except OSError as error:
         raise UsageError(f"it cannot be read: {error.strerror}", where=str(error.filename or path)) from error
 
 
-def _described(path: Path, message: SavedModel) -> SavedModelInfo:
+def is_tflite_alone(files: Iterable[str]) -> bool:
+    """Whether a version is a TFLite model and no SavedModel, by the names of its files or of what is in its folder."""
+    names = set(files)
+    return TFLITE in names and SAVED_MODEL not in names and not any(name.startswith("variables") for name in names)
+
+
+def _described(path: Path, message: SavedModel, tflite: Mapping[str, Signature] | None) -> SavedModelInfo:
     graph = next((g for g in message.meta_graphs if "serve" in g.meta_info_def.tags), message.meta_graphs[0])
-    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-    return SavedModelInfo(
-        path=str(path),
-        bytes=sum(file.stat().st_size for name, file in files.items() if name != RECORD_FILE),
-        served=_graph(graph),
+    return replace(
+        _folder(path, _graph(graph), tflite),
         others=tuple(_graph(other) for other in message.meta_graphs if other is not graph),
         tensorflow=graph.meta_info_def.tensorflow_version or None,
         keras=b"keras" in graph.object_graph_def,
         variables=_variables(path, graph),
+    )
+
+
+def _described_tflite(path: Path, tflite: Mapping[str, Signature]) -> SavedModelInfo:
+    return _folder(path, Graph((), tflite), tflite)
+
+
+def _folder(path: Path, served: Graph, tflite: Mapping[str, Signature] | None) -> SavedModelInfo:
+    """What is told by names and sizes alone."""
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    return SavedModelInfo(
+        path=str(path),
+        bytes=sum(file.stat().st_size for name, file in files.items() if name != RECORD_FILE),
+        served=served,
+        others=(),
+        tensorflow=None,
+        keras=False,
+        variables=0,
         warm_up=WARM_UP in files,
         assets=tuple(sorted(name.removeprefix(ASSETS) for name in files if name.startswith(ASSETS))),
+        tflite=tflite,
     )
+
+
+def _tflite(path: Path) -> Mapping[str, Signature] | None:
+    """The signatures of a folder's TFLite model; None without one."""
+    file = path / TFLITE
+    if not file.is_file():
+        return None
+    # Few have one, and its reader takes numpy along.
+    from tfsdeploy.protocol import tflite
+
+    try:
+        with file.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+            found = tflite.read(content)
+    except ValueError as error:  # also of a file that is empty
+        hint = "if it was copied only in part, copy it again"
+        raise UsageError(f"{TFLITE} cannot be read: {error}", where=str(path), hint=hint) from error
+    return {name: _signature(name, signature.definition) for name, signature in sorted(found.signatures.items())}
 
 
 def _variables(path: Path, graph: MetaGraphDef) -> int:
@@ -208,6 +254,7 @@ def to_plain(info: SavedModelInfo) -> dict[str, Any]:
         "assets": list(info.assets),
         **_graph_to_plain(info.served),
         "others": [_graph_to_plain(graph) for graph in info.others],
+        "tflite": None if info.tflite is None else signatures_to_plain(info.tflite),
     }
 
 
@@ -228,6 +275,8 @@ def from_plain(plain: Mapping[str, Any]) -> SavedModelInfo:
             variables=int(plain["variables"]),
             warm_up=bool(plain["warmUp"]),
             assets=tuple(plain["assets"]),
+            # An agent of an earlier version does not tell.
+            tflite=None if plain.get("tflite") is None else signatures_from_plain(plain["tflite"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not the description of a SavedModel: {type(error).__name__}: {error}") from error

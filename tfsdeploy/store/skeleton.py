@@ -14,12 +14,12 @@ from tfsdeploy.store.answers import StoreAway, StoreError
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.checkpoint import INDEX
 from tfsdeploy.store.record import File
-from tfsdeploy.store.savedmodel import SAVED_MODEL, SavedModelInfo, inspect
+from tfsdeploy.store.savedmodel import SAVED_MODEL, TFLITE, SavedModelInfo, inspect
 
-_READ = (SAVED_MODEL, f"variables/{INDEX}")
+_READ = (SAVED_MODEL, TFLITE, f"variables/{INDEX}")
 
 _LARGEST = 2 << 30
-"""Bytes of a protocol buffer, which a SavedModel's graph is."""
+"""Bytes of a protocol buffer, which a SavedModel's graph is, and of a FlatBuffer."""
 
 
 def describe(bucket: Bucket, folder: str, files: Iterable[File]) -> SavedModelInfo:
