@@ -315,6 +315,12 @@ def test_a_command_gives_up_when_its_time_is_over(fleet: SmallFleet, run: Run) -
     assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[0] > 0) == before
 
 
+def test_a_time_limit_is_for_one_wait_and_not_for_all_steps(fleet: SmallFleet, run: Run) -> None:
+    words = ("--steps", "10,50,100", "--interval", "2500ms", "--timeout", "4s")
+    done = run("promote", "ranker", "2", *words, "-o", "json")
+    assert (done.code, done.document("promote")["seconds"]["total"] > 5) == (0, True), done.err
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
