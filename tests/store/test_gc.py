@@ -191,7 +191,7 @@ def test_what_is_said_of_many_versions_grows_with_them(tmp_path: Path, monkeypat
 
     (tmp_path / "models").mkdir()
     written = []
-    for count in (2_000, 4_000):
+    for count in (1_000, 2_000):
         made, size = Many(tmp_path / "models"), 0
         remember(made.notes, "shop", "life", {}, {}, NOW)
         swap = FileNotes.swap
