@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.store.answers import StoreClosed
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -49,6 +50,7 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
 
     Raises:
         UsageError: the URL is none of those.
+        StoreClosed: no account of Azure is named.
         TfsdeployError: an option, a CA file or a profile cannot be used.
     """
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -80,6 +82,8 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
         return make(bucket, prefix=prefix, client_options=client, retry_config=_RETRY, **config)
     except Exception as error:
         # obstore.exceptions.BaseError, ValueError and more; their texts may hold what the environment held.
+        if "Account must be specified" in str(error):
+            raise StoreClosed("no account is named", where=url, hint="set AZURE_STORAGE_ACCOUNT_NAME") from error
         raise TfsdeployError(
             f"the store's client cannot be set up: {type(error).__name__}",
             where=url,
