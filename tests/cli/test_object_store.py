@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -155,3 +159,28 @@ def test_a_profile_holds_the_credentials(store: str, run: Run, tmp_path: Path, m
     broken = run("push", "ranker", "one")
     assert "the AWS profile cannot be read" in broken.err
     _clean(broken)
+
+
+@pytest.mark.skipif(find_spec("libfaketime") is None, reason="the library that sets a process's clock is for x86_64")
+@pytest.mark.parametrize("wrong", ["-1h", "+1h"])
+def test_a_clock_that_is_wrong_is_named(store: str, s3: S3, run: Run, tmp_path: Path, wrong: str) -> None:
+    """By every command, and by questions whose answers have no words, too."""
+    run("push", "ranker", "one")
+    place = find_spec("libfaketime")
+    assert place is not None
+    assert place.origin is not None
+    library = Path(place.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+    environment = {**os.environ, "LD_PRELOAD": str(library), "FAKETIME": wrong, "DONT_FAKE_MONOTONIC": "1"}
+
+    def said(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1, done
+        return done.stderr
+
+    for words in (("push", "ranker", "two"), ("versions", "ranker")):
+        assert "the store refuses this machine's clock" in said("-m", "tfsdeploy", *words)
+    code = "import sys; from tfsdeploy.store.bucket import open_bucket; "
+    code += "open_bucket(sys.argv[1], dict(endpoint=sys.argv[2])).stat('ranker/1/tfsdeploy.json')"
+    assert "the store refuses this machine's clock" in said("-c", code, store, s3.endpoint)

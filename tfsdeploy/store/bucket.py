@@ -82,6 +82,13 @@ class Bucket:
                 meta = obstore.head(self._client, key)
         except _Absent:
             return None
+        except StoreAway:
+            raise
+        except StoreError:
+            # The answer to this question has no words, such as that it is the clock; that to another one has.
+            if self.get(key) is None:
+                return None
+            raise
         return Stat(meta["size"], meta["e_tag"])
 
     def get(self, key: str, limit: int = SMALL) -> bytes | None:
@@ -293,4 +300,8 @@ class _Absent(StoreError):
 
 
 def _entry(meta: Any) -> Entry:
-    return Entry(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
+    tag = meta["e_tag"]
+    if tag and not tag.endswith('"'):
+        # Azure lists without the quotes that the same tag has everywhere else.
+        tag = f'"{tag}"'
+    return Entry(meta["path"], meta["size"], tag, meta["last_modified"])
