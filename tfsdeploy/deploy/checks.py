@@ -59,14 +59,20 @@ def check_compatible(store: ModelStore, state: ModelRelease, record: Record) -> 
     """Clients of the version that serves can use the new one.
 
     Raises:
-        Incompatible: they would break; lists why. Also if either version is no sound SavedModel.
+        Incompatible: they would break; lists why. Also if either version is not there, or is no sound SavedModel.
     """
     model, version = record.model, record.version
     if state.main is None or state.main == version:
         return
     try:
+        serving = store.record(model, state.main)
+        if serving is None:
+            raise UsageError(
+                f"the store lacks version {state.main}, which serves: nobody can tell whether its clients would break",
+                hint="is it still the same store? --force promotes it without comparing",
+            )
         new = _signatures(store, model, version, record)
-        reasons = compatible(_signatures(store, model, state.main, store.record(model, state.main)), new)
+        reasons = compatible(_signatures(store, model, state.main, serving), new)
     except (UsageError, InvalidRecord) as error:
         hint = error.hint or "--force promotes it without comparing"
         message = f"the signatures of version {version} of {model} cannot be compared: {error.message}"
