@@ -29,18 +29,24 @@ FAULTS = (
     "answer is shorter",
     "answer of another",
 )
+SLOW_DOWN = b"<Error><Code>SlowDown</Code></Error>"
 STATUSES = (500, 502, 503, 429, 403, 412, 404)
 
 
 @dataclass
 class Faults:
-    """What goes wrong: set ``rate`` to 0 for nothing; counts what did, and all that was asked."""
+    """What goes wrong: set ``rate`` to 0 for nothing; counts what did, and all that was asked.
+
+    Attributes:
+        too_many: so many of the next requests are asked to slow down.
+    """
 
     endpoint: str
     rate: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(0))
     done: Counter[str] = field(default_factory=Counter)
     asked: int = 0
+    too_many: int = 0
     before: tuple[int, list[tuple[str, str]], bytes] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -53,6 +59,9 @@ class Faults:
         """The fault of the next request, or none, and a number from 0 to 1 that says where."""
         with self.lock:
             self.asked += 1
+            if self.too_many > 0:
+                self.too_many -= 1
+                return "slow down", 0.0
             if self.random.random() >= self.rate:
                 return "", 0.0
             fault = self.random.choice(FAULTS)
@@ -84,6 +93,7 @@ def fault_proxy(upstream: str) -> Iterator[Faults]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         allow_reuse_address = True
+        request_queue_size = 256
 
     with Server(("127.0.0.1", 0), Handler) as server:
         faults = Faults(f"http://127.0.0.1:{server.server_address[1]}")
@@ -103,6 +113,8 @@ def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> Non
         return _cut(handler)
     if fault == "refuse":
         return _refuse(handler, where)
+    if fault == "slow down":
+        return _answer(handler, 503, [], SLOW_DOWN, len(SLOW_DOWN))
     if fault == "delay":
         time.sleep(0.05 * where)
     if fault == "corrupt request" and body:

@@ -1,7 +1,10 @@
-"""An S3 server that can be lost and come back, at any address and in any network."""
+"""An S3 server that can be lost and come back, change its mind about who may what, and lose its bucket."""
 
 from __future__ import annotations
 
+import http.client
+import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -64,6 +67,49 @@ class MortalS3:
             assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
             assert time.monotonic() < end, "the S3 server does not answer"
             time.sleep(0.1)
+
+    def allow(self, name: str, *actions: str) -> None:
+        """Change what one of the key pairs of `s3.start` may do, and wait until it is so."""
+        file = self.folder / "s3.json"
+        pairs = json.loads(file.read_text())
+        (pair,) = (one for one in pairs["identities"] if one["name"] == name)
+        pair["actions"] = list(actions)
+        file.write_text(json.dumps(pairs))
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + LIMIT
+        while self._may_list(**pair["credentials"][0]) is not bool(actions):
+            assert time.monotonic() < end, "the S3 server does not read its key pairs again"
+            time.sleep(0.05)
+
+    def _may_list(self, accessKey: str, secretKey: str) -> bool:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+
+        client = S3Store(
+            "models", **self.options, access_key_id=accessKey, secret_access_key=secretKey,
+            client_options={"allow_http": True}, virtual_hosted_style_request=False,
+        )  # fmt: skip
+        try:
+            client.list_with_delimiter()
+        except BaseError:
+            return False
+        return True
+
+    def remove_bucket(self) -> None:
+        """Remove the bucket with all that is in it."""
+        self._files("DELETE", "/buckets/models?recursive=true")
+
+    def make_bucket(self) -> None:
+        """Make it anew, with nothing in it."""
+        self._files("POST", "/buckets/models/")
+
+    def _files(self, method: str, path: str) -> None:
+        connection = http.client.HTTPConnection(self.host, self.ports[4], timeout=30)
+        connection.request(method, path)
+        status = connection.getresponse().status
+        connection.close()
+        assert status < 300, f"{method} {path}: {status}"
 
     def kill(self) -> None:
         """End it at once, as a loss would; its data stays."""

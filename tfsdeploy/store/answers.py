@@ -19,6 +19,10 @@ class StoreAway(StoreError):
     """An object store did not answer, or could not now: trying again later may cure it."""
 
 
+class StoreClosed(StoreError):
+    """An object store does not let this machine in, or not so far: no version is to blame, and somebody may mend it."""
+
+
 class Taken(StoreError):
     """A conditional write found that somebody else had written meanwhile; nothing was changed."""
 
@@ -35,14 +39,14 @@ class _Meaning:
 
 
 _CREDENTIALS = "tfsdeploy takes credentials from the environment, the AWS profile or the workload's identity"
-_CLOCK = _Meaning(StoreError, "the store refuses this machine's clock", "set the clock: NTP")
-_EXPIRED = _Meaning(StoreError, "the credentials have expired", "get new ones, then run this again")
-_NO_BUCKET = _Meaning(StoreError, "there is no such bucket", "create it, or correct store, region or endpoint")
-_REGION = _Meaning(StoreError, "the bucket is in another region", "set storeOptions.region")
-_WRONG_KEY = _Meaning(StoreError, "the store does not know the access key", _CREDENTIALS)
-_WRONG_SECRET = _Meaning(StoreError, "the secret does not belong to the access key", _CREDENTIALS)
+_CLOCK = _Meaning(StoreClosed, "the store refuses this machine's clock", "set the clock: NTP")
+_EXPIRED = _Meaning(StoreClosed, "the credentials have expired", "get new ones, then run this again")
+_NO_BUCKET = _Meaning(StoreClosed, "there is no such bucket", "create it, or correct store, region or endpoint")
+_REGION = _Meaning(StoreClosed, "the bucket is in another region", "set storeOptions.region")
+_WRONG_KEY = _Meaning(StoreClosed, "the store does not know the access key", _CREDENTIALS)
+_WRONG_SECRET = _Meaning(StoreClosed, "the secret does not belong to the access key", _CREDENTIALS)
 _DENIED = _Meaning(
-    StoreError,
+    StoreClosed,
     "the store denies this to these credentials",
     "they need to list, read and write below it; to read is enough for replicas",
 )
@@ -91,7 +95,7 @@ _CODES = {
 _STATUSES = {
     301: _REGION,
     307: _REGION,
-    401: _Meaning(StoreError, "the store does not accept the credentials", _CREDENTIALS),
+    401: _Meaning(StoreClosed, "the store does not accept the credentials", _CREDENTIALS),
     403: _DENIED,
     404: _Meaning(StoreError, "it is not there"),
     408: _THROTTLED,
@@ -106,26 +110,25 @@ _STATUSES = {
 # What the transport's errors have in their text: the first that is found counts.
 _TRANSPORT = (
     ("incorrectly configured region", _REGION),
-    ("169.254.169.254", _Meaning(StoreError, "no credentials were found", _CREDENTIALS)),
-    ("169.254.170.", _Meaning(StoreError, "no credentials were found", _CREDENTIALS)),
-    ("metadata.google.internal", _Meaning(StoreError, "no credentials were found", _CREDENTIALS)),
-    ("Account must be specified", _Meaning(StoreError, "no account is named", "set AZURE_STORAGE_ACCOUNT_NAME")),
-    ("AssumeRole", _Meaning(StoreError, "the identity's role cannot be assumed", "look at its trust policy")),
+    ("169.254.169.254", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
+    ("169.254.170.", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
+    ("metadata.google.internal", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
+    ("AssumeRole", _Meaning(StoreClosed, "the identity's role cannot be assumed", "look at its trust policy")),
     (
         "InvalidContentType",
-        _Meaning(StoreError, "the endpoint speaks no TLS", "write http:// in storeOptions.endpoint"),
+        _Meaning(StoreClosed, "the endpoint speaks no TLS", "write http:// in storeOptions.endpoint"),
     ),
     (
         "UnknownIssuer",
-        _Meaning(StoreError, "nobody trusted signed its certificate", "name the CA: storeOptions.caFile"),
+        _Meaning(StoreClosed, "nobody trusted signed its certificate", "name the CA: storeOptions.caFile"),
     ),
-    ("NotValidForName", _Meaning(StoreError, "its certificate is that of another host", "correct the endpoint")),
-    ("certificate", _Meaning(StoreError, "its certificate is not accepted", "name the CA: storeOptions.caFile")),
+    ("NotValidForName", _Meaning(StoreClosed, "its certificate is that of another host", "correct the endpoint")),
+    ("certificate", _Meaning(StoreClosed, "its certificate is not accepted", "name the CA: storeOptions.caFile")),
     (
         "invalid path",
         _Meaning(StoreError, "an object there has a name that is no path", "rename it: no control characters, no .."),
     ),
-    ("URL scheme is not allowed", _Meaning(StoreError, "the endpoint must be https://")),
+    ("URL scheme is not allowed", _Meaning(StoreClosed, "the endpoint must be https://")),
     ("dns error", _Meaning(StoreAway, "the host of the endpoint has no address", "correct storeOptions.endpoint")),
     ("ConnectionRefused", _Meaning(StoreAway, "nothing listens at the endpoint", "correct it, or start the store")),
     ("TimedOut", _Meaning(StoreAway, "the store does not answer in time")),

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.files import replace_file
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import durable
@@ -77,6 +77,8 @@ class Fetcher:
         Raises:
             Damaged: the store's bytes are not those of the commit record.
             StoreAway: the store does not answer.
+            StoreClosed: it does not let this machine in.
+            Busy: other bytes of this number are in use on this machine, until whoever has them lets go of them.
             TfsdeployError: it has no such version, or refuses, or there is no room.
             OSError: the disk refuses.
         """
@@ -126,7 +128,7 @@ class Fetcher:
         # What stands under this number is another version by now, or nothing that can be believed.
         if os.path.lexists(self.local.version_path(*version)) and not self.cache.remove(version):
             name = f"{record.model}/{record.version}"
-            raise TfsdeployError(f"{name}: other bytes of this number are in use on this machine")
+            raise Busy(f"{name}: other bytes of this number are still in use on this machine")
         place = self.cache.begin(record)
         self._fill(place, record, progress)
         _check_alone(place, record)

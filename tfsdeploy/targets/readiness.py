@@ -21,13 +21,14 @@ def replica_lacks(status: ReplicaStatus, generation: int) -> str | None:
         return f"it follows release generation {status.generation}, and {generation} is the newest"
     if status.ready:
         return None
-    under_way = [
-        f"{model} {version} is {row.state.value}"
+    rows = [
+        (f"{model} {version} is {row.state.value}" + (f": {row.error}" if row.error else ""), row.state)
         for model, versions in sorted(status.models.items())
         for version, row in sorted(versions.items())
-        if row.state not in (State.AVAILABLE, State.FAILED)
+        if row.state is not State.AVAILABLE
     ]
-    return _some(under_way) or "its model server is starting"
+    under_way = [words for words, state in rows if state is not State.FAILED]
+    return _some(under_way or [words for words, _ in rows]) or "its model server is starting"
 
 
 def gateway_lacks(status: GatewayStatus) -> str | None:

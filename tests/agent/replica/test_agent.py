@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 from tests.agent.replica.unit import Unit
+from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.protocol.agents import State
 
 
@@ -214,6 +216,37 @@ def test_bytes_that_were_damaged_while_the_server_was_down_are_not_served(replic
     replica.wait("its configuration", lambda: "versions" not in replica.config())
     file.write_bytes(whole)
     replica.until(1, State.AVAILABLE)
+
+
+def test_what_the_server_lets_go_of_is_looked_at_before_it_serves_again(like_tfs: Unit) -> None:
+    """A folder that goes is unloaded by the server, and one that comes is loaded by it, whatever is there."""
+    one, two = like_tfs.push(1, "constant-1"), like_tfs.push(2, "constant-2")
+    like_tfs.release(m={1: one, 2: two})
+    like_tfs.start()
+    like_tfs.until(1, State.AVAILABLE)
+    like_tfs.until(2, State.AVAILABLE)
+    path = like_tfs.store.version_path("m", 1)
+    right = path.with_name("right")
+    path.rename(right)
+    like_tfs.wait("version 1 is gone", lambda: like_tfs.row(1).state is not State.AVAILABLE)
+    said: set[State] = set()
+
+    def failed() -> bool:
+        row = like_tfs.row(1)
+        if row is not None:
+            said.add(row.state)
+        return row is not None and "than its commit record says" in (row.error or "")
+
+    shutil.copytree(like_tfs.samples / "constant-2", path.with_name("coming"))
+    shutil.copy(right / RECORD_FILE, path.with_name("coming"))
+    path.with_name("coming").rename(path)
+    like_tfs.wait("what is wrong with it", failed)
+    assert State.AVAILABLE not in said
+    assert like_tfs.answer(2) == [2.0]
+    shutil.rmtree(path)
+    right.rename(path)
+    like_tfs.until(1, State.AVAILABLE)
+    assert like_tfs.answer(1) == [1.0]
 
 
 def test_other_bytes_under_the_same_number_are_loaded_anew(like_tfs: Unit) -> None:

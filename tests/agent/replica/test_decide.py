@@ -38,11 +38,13 @@ def test_decides_as_the_case_says(steps: list[dict[str, Any]], tmp_path: Path) -
                 for version, row in versions.items()
             },
             "ready": decision.ready,
+            "damaged": decision.damaged,
         }
         expected = {
             "config": [key(text) for text in step.get("config", [])],
             "status": keyed(step.get("status", {})),
             "ready": step.get("ready"),
+            "damaged": step.get("damaged"),
         }
         for what in found.keys() & step.keys():
             assert found[what] == expected[what], f"step {number}: {what}"
@@ -112,14 +114,14 @@ def test_what_serves_is_recovered_when_nothing_is_remembered() -> None:
 )
 def test_what_a_server_unloads_by_itself_is_noticed(before: Any, after: Any, found: bool) -> None:
     memory = Memory(listed={("m", 1): "a", ("a", 1): "a"})
-    assert lost(memory, rows(before), rows(after)) is found
+    assert lost(memory, rows(before), rows(after)) == ({("m", 1)} if found else set())
 
 
 KEYS = st.sampled_from([(model, version) for model in ("m", "n") for version in (1, 2)])
 ROW = st.sampled_from(
     [("START", "OK"), ("LOADING", "OK"), ("AVAILABLE", "OK"), ("UNLOADING", "OK"), ("END", "OK"), ("END", "UNKNOWN")]
 )
-FILES = st.sampled_from(["unknown", "verifying", "present", "bad", "away"])
+FILES = st.sampled_from(["unknown", "verifying", "present", "bad", "refused", "away"])
 
 
 @st.composite
@@ -127,7 +129,8 @@ def moments(draw: st.DrawFn) -> tuple[Moment, bool]:
     """A moment of anything, and whether the server died before it."""
     wanted = draw(st.dictionaries(KEYS, st.sampled_from(["a", "b"])))
     states = draw(st.fixed_dictionaries(dict.fromkeys(wanted, FILES)))
-    files = {k: Files(state, "wrong" if state == "bad" else "", digest=wanted[k]) for k, state in states.items()}  # type: ignore[arg-type]
+    wrong = {"bad": "wrong", "refused": "denied"}
+    files = {k: Files(state, wrong.get(state, ""), digest=wanted[k]) for k, state in states.items()}  # type: ignore[arg-type]
     told = draw(st.none() | st.dictionaries(KEYS, ROW))
     by_model: dict[str, tuple[StatusRow, ...]] = {}
     for (model, version), (state, code) in (told or {}).items():

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3 import S3
 from tfsdeploy.agent.replica import files as looked
-from tfsdeploy.agent.replica.decide import Files
+from tfsdeploy.agent.replica.decide import UNKNOWN, Files
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.memory import Key
 from tfsdeploy.agent.replica.metrics import Metrics
+from tfsdeploy.store.cache import Cache
+from tfsdeploy.store.fetch import Fetcher
+from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import Progress
@@ -220,3 +224,33 @@ def test_progress_is_told_while_bytes_are_read(
     assert [(one.state, one.total) for one in heard[:-1]] == [("verifying", total)] * (len(heard) - 1)
     assert len(heard) > 1
     assert heard[-1].state == "present"
+
+
+def test_replicas_of_a_machine_let_go_of_what_a_number_stood_for(
+    s3: S3, s3_bucket: str, samples: Path, tmp_path: Path
+) -> None:
+    """A bucket that was replaced has other bytes under a number that all have, and none keeps it for another."""
+    bucket = ObjectStore(s3.open(s3_bucket))
+    fetchers = [Fetcher(bucket, Cache(tmp_path / "here")) for _ in range(3)]
+
+    async def all_have(replicas: list[VersionFiles], digest: str) -> None:
+        async with asyncio.timeout(60):
+            while {one.known().get(ONE, UNKNOWN).digest for one in replicas} != {digest}:
+                for one in replicas:
+                    one.want({ONE: digest})
+                    await one.hold({ONE})
+                await asyncio.sleep(0.01)
+
+    async def run() -> None:
+        replicas = [
+            VersionFiles(one.local, VerifiedCache(tmp_path / "verified.json"), lambda: None, Metrics(), one)
+            for one in fetchers
+        ]
+        for sample in ("constant-1", "constant-2"):
+            record, _ = bucket.publish("m", samples / sample, 1)
+            await all_have(replicas, record.digest)
+            bucket.discard("m", 1)
+        for one in replicas:
+            one.close()
+
+    asyncio.run(run())

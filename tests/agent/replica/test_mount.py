@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,32 @@ def test_a_mount_that_glitches_takes_nothing(replica: Unit, mount: Mount, tmp_pa
     mount.set("well")
     replica.until(2, State.AVAILABLE)
     assert (replica.answer(1), replica.answer(2)) == ([1.0], [2.0])
+
+
+def test_a_mount_that_comes_back_with_other_bytes(replica: Unit, mount: Mount, tmp_path: Path) -> None:
+    """What is loaded serves on, it is told, and neither this server nor the next one loads what is there now."""
+    behind = FileStore(tmp_path / "behind").version_path("m", 1)
+    other = replica.samples / "constant-2"
+    mount.set("stale")
+    replica.wait("words", lambda: "Stale file handle" in str(_error(replica)))
+    behind.rename(tmp_path / "right")
+    shutil.copytree(other, behind)
+    shutil.copy(tmp_path / "right" / RECORD_FILE, behind)
+    mount.set("well")
+    replica.wait("words for the bytes", lambda: "than its commit record says" in str(_error(replica)))
+    assert replica.row(1).state is State.AVAILABLE  # type: ignore[union-attr]
+    assert replica.answer(1) == [1.0]
+    replica.kill_server()
+    replica.start_server()
+    row = replica.until(1, State.FAILED)
+    assert row is not None
+    assert "than its commit record says" in str(row.error)
+    replica.wait("its configuration", lambda: "versions" not in replica.config())
+    shutil.rmtree(behind)
+    (tmp_path / "right").rename(behind)
+    replica.until(1, State.AVAILABLE)
+    assert replica.answer(1) == [1.0]
+    replica.wait("it is over", lambda: _error(replica) is None)
 
 
 def _error(replica: Unit) -> str | None:

@@ -32,6 +32,7 @@ class Unit:
         home: holds store, release and the agent's folder.
         samples: ready-made SavedModels.
         mode: flags that the model server gets beside its usual ones.
+        bucket: URL and options of the object store that the versions come from; None: ``store`` is read in place.
     """
 
     home: Path
@@ -40,10 +41,11 @@ class Unit:
     ports: list[int] = field(default_factory=lambda: free_ports(3))
     agent: subprocess.Popen[bytes] | None = None
     server: subprocess.Popen[bytes] | None = None
+    bucket: tuple[str, Mapping[str, object]] | None = None
 
     @property
     def store(self) -> FileStore:
-        """Where the models are."""
+        """Where the models are, on this machine."""
         return FileStore(self.home / "models")
 
     @property
@@ -77,6 +79,9 @@ class Unit:
             "folder": self.folder, "server-rest": f"127.0.0.1:{self.ports[1]}", "listen": self.listen,
             "server-grpc": f"127.0.0.1:{self.ports[2]}", "drain-seconds": 0.2, "lease-seconds": 20,
         }  # fmt: skip
+        if self.bucket is not None:
+            url, options = self.bucket
+            flags |= {"store": url, "store-options": json.dumps(options), "models": self.store.root}
         words = [f"--{name}={value}" for name, value in flags.items()]
         self.agent = self._start("agent", [sys.executable, "-P", "-m", "tfsdeploy", "agent", "replica", *words])
 

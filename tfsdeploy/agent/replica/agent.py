@@ -134,6 +134,7 @@ class ReplicaAgent:
         self._decision = Decision(Memory())
         self._stale_since: dict[Key, float] = {}
         self._reloaded: set[Key] = set()
+        self._unloaded: set[Key] = set()
         self._down_since = 0.0
         self._asked = 0.0
         self._turn = 0
@@ -212,6 +213,9 @@ class ReplicaAgent:
         self._files.want(self._wanted)
         if self._store is not None:
             self._store.look(self._memory.listed)
+            if self._store.came_back():
+                # Perhaps as another one.
+                self._look_again()
         if not self._folder.configured and self._rows is None and not self._files.complete():
             return False  # what a server starts with is looked at first
         if self._forgot and self._rows is not None:
@@ -242,6 +246,9 @@ class ReplicaAgent:
             if not anew and lost(self._memory, self._rows or {}, rows):
                 # What took one model may have taken all, such as a mount that shows empty folders.
                 rows = await self._server.rows(self._questions(True))
+                # What comes back into its place may be other bytes, and the server would load them without asking.
+                self._unloaded |= lost(self._memory, self._rows or {}, rows)
+                self._look_again()
         except NoAnswer as error:
             if self._rows is not None and not self._silent and self._server.connected:
                 log.warning("%s; nothing is AVAILABLE until it does", error)
@@ -271,8 +278,11 @@ class ReplicaAgent:
         self._rows, self._silent = None, False
         self._down_since = time.monotonic()
         # Before it starts again: its files may have changed since they were verified.
-        self._files.look_again()
         self._reloaded = set(self._memory.listed)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._files.look_again()
         self._files.want(self._wanted)
 
     def _moment(self) -> Moment:
@@ -283,7 +293,9 @@ class ReplicaAgent:
             for key in self._memory.stale
         }
         files = self._files.known()
+        # A store that is away hides what a server has read at its start, not what it may yet read.
         self._reloaded = {key for key in self._reloaded if key in files and files[key].state not in ("present", "away")}
+        self._unloaded = {key for key in self._unloaded if key in files and files[key].state != "present"}
         patience = START_SECONDS + sum(found.total for found in files.values()) / START_BYTES_PER_SECOND
         drained = self._uses.drained()
         return Moment(
@@ -294,7 +306,7 @@ class ReplicaAgent:
             silent=self._silent,
             drained=frozenset(key for key in self._memory.listed if key in drained),
             start_over=self._rows is None and now - self._down_since > patience,
-            reloaded=frozenset(self._reloaded),
+            reloaded=frozenset(self._reloaded | self._unloaded),
             overdue=frozenset(key for key, since in self._stale_since.items() if now - since > STALE_SECONDS),
         )
 
@@ -308,7 +320,7 @@ class ReplicaAgent:
             rest=self._server.located(settings.rest),
             grpc=self._server.located(settings.grpc),
             models=decision.models,
-            store_error=None if self._store is None else self._store.error,
+            store_error=(None if self._store is None else self._store.error) or decision.damaged,
         )
         leaving: list[object] = [
             (model, version)

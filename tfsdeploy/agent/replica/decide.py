@@ -31,18 +31,21 @@ class Files:
     """What is known of one version's files.
 
     Attributes:
-        state: ``away``: the store does not answer; ``bad``: not what the release or the commit record says.
-        error: what is wrong; empty unless bad or away.
+        state: ``away``: the store does not answer; ``refused``: it does not let this machine in, such as without
+            rights; ``bad``: not what the release or the commit record says.
+        error: what is wrong; empty unless bad, refused or away.
         done: bytes fetched or verified.
         total: bytes in all; 0 where that is not known.
         digest: of the bytes that are present.
+        taken: other bytes are on this machine under this number, and some replica of it uses them.
     """
 
-    state: Literal["unknown", "fetching", "verifying", "present", "bad", "away"]
+    state: Literal["unknown", "fetching", "verifying", "present", "bad", "refused", "away"]
     error: str = ""
     done: int = 0
     total: int = 0
     digest: str | None = None
+    taken: bool = False
 
 
 UNKNOWN = Files("unknown")
@@ -60,8 +63,8 @@ class Moment:
         silent: a server runs, but does not answer: nothing is AVAILABLE, and its configuration stays.
         drained: versions that every gateway has stopped using.
         start_over: the server has not come up for so long that it is to start with nothing.
-        reloaded: versions that a server which was started again may have loaded, whose bytes were not looked at since
-            or were found bad.
+        reloaded: versions that a server may have loaded anew by itself, such as one that was started again, whose bytes
+            were not looked at since or were found bad.
         overdue: versions whose END row has been taken for an old one for so long that it must be their own.
     """
 
@@ -117,12 +120,14 @@ class Decision:
         models: the status to publish: model -> version -> status.
         ready: everything that could be loaded is loaded.
         moving: the models of which something is expected to change soon.
+        damaged: what is wrong with the files under a version that serves on; None if nothing is.
     """
 
     memory: Memory
     models: Mapping[str, Mapping[int, VersionStatus]] = field(default_factory=dict)
     ready: bool = False
     moving: frozenset[str] = frozenset()
+    damaged: str | None = None
 
 
 def decide(now: Moment) -> Decision:
@@ -138,9 +143,29 @@ def decide(now: Moment) -> Decision:
     for (model, version), status in statuses.items():
         models.setdefault(model, {})[version] = status
     done = {key for key, status in statuses.items() if status.state in (State.AVAILABLE, State.FAILED)}
-    answers = now.rows is not None and not now.silent
     moving = frozenset(model for model, version in statuses if (model, version) not in done)
-    return Decision(now.memory, models, answers and done >= now.wanted.keys(), moving)
+    return Decision(now.memory, models, _ready(now, statuses), moving, _damaged(now, statuses))
+
+
+def _ready(now: Moment, statuses: Mapping[Key, VersionStatus]) -> bool:
+    """Whether this replica may take another one's place: it has all that can be loaded, and something at all.
+
+    One bad version takes no replica from the other models. But a replica that has nothing of what is wanted, or that
+    the store does not let in, must not let a roll go on to the replicas that still serve.
+    """
+    if now.rows is None or now.silent:
+        return False
+    serving = {key for key, status in statuses.items() if status.state is State.AVAILABLE} & now.wanted.keys()
+    given_up = {
+        key for key, status in statuses.items() if status.state is State.FAILED and now.file(key).state != "refused"
+    }
+    return serving | given_up >= now.wanted.keys() and (bool(serving) or not now.wanted)
+
+
+def _damaged(now: Moment, statuses: Mapping[Key, VersionStatus]) -> str | None:
+    """What the next server could not load again although this one serves it."""
+    serving = (key for key, status in statuses.items() if status.state is State.AVAILABLE)
+    return next((now.file(key).error for key in serving if now.file(key).state == "bad"), None)
 
 
 def died(memory: Memory, rows: Rows) -> Memory:
@@ -162,8 +187,8 @@ def died(memory: Memory, rows: Rows) -> Memory:
     return replace(memory, deaths=deaths, failed=failed, departing=frozenset(), stale=frozenset())
 
 
-def lost(memory: Memory, before: Rows, after: Rows) -> bool:
-    """Whether a listed version that was AVAILABLE is so no longer: the server has unloaded it by itself.
+def lost(memory: Memory, before: Rows, after: Rows) -> frozenset[Key]:
+    """The listed versions that were AVAILABLE and are so no longer: the server has unloaded them by itself.
 
     Args:
         memory: what is remembered.
@@ -172,7 +197,7 @@ def lost(memory: Memory, before: Rows, after: Rows) -> bool:
     """
     was = {(model, row.version) for model in after for row in before.get(model, ()) if row.state == "AVAILABLE"}
     still = {(model, row.version) for model, rows in after.items() for row in rows if row.state == "AVAILABLE"}
-    return bool((was - still) & memory.listed.keys())
+    return frozenset((was - still) & memory.listed.keys())
 
 
 def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
@@ -282,7 +307,7 @@ def _status(now: Moment, key: Key) -> VersionStatus:
         return VersionStatus(State.DRAINING)
     if now.serves(key):
         return VersionStatus(State.AVAILABLE)
-    if files.state == "bad":
+    if files.state in ("bad", "refused"):
         return VersionStatus(State.FAILED, files.error)
     if key in memory.listed:
         return VersionStatus(State.LOADING)

@@ -8,14 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tfsdeploy.agent.replica.decide import UNKNOWN, Files
 from tfsdeploy.agent.replica.memory import Key
 from tfsdeploy.agent.replica.metrics import Metrics
-from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.store.answers import StoreAway
+from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.store.answers import StoreAway, StoreClosed, StoreError
 from tfsdeploy.store.signing import Untrusted
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import Progress
@@ -35,11 +35,29 @@ PROGRESS_SECONDS = 0.25
 HOLD_SECONDS = 2.0
 """How long the next step waits until it is noted what is in use."""
 
+REFUSALS = 3
+"""So many refusals in a row, within about three seconds, are no passing thing: who promotes is told."""
+
 HUNG_SECONDS = 30.0
 """A look that gets no further for so long waits for storage that hangs; the next version's turn comes."""
 
 
 _LOOKING = ("unknown", "fetching", "verifying")
+
+
+def pause(tries: int, chance: float) -> float:
+    """How long to wait before what could not be looked at is looked at again.
+
+    Of a hundred replicas that lost the same store, not all are to come back at the same moment.
+
+    Args:
+        tries: how often that was so before, in a row.
+        chance: anything from 0 to 1.
+
+    Returns:
+        Seconds: from half to all of what `RETRY_SECONDS` says.
+    """
+    return RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)] * (1 + chance) / 2
 
 
 class _Stopped(Exception):
@@ -54,6 +72,7 @@ class _Looked:
     files: Files
     again: float = 0.0
     tries: int = 0
+    refusals: int = 0
     told: str = ""
     most: int = 0
 
@@ -122,9 +141,16 @@ class VersionFiles:
             self._at, self._progressed = key, time.monotonic()
             self._task = asyncio.create_task(self._look(key, self._looked[key]))
 
-    async def hold(self, *in_use: Iterable[Key]) -> None:
-        """Say which versions the model server has or is to have: what is in use is not removed from this machine."""
-        versions = set().union(*in_use)
+    async def hold(self, wanted: Iterable[Key], *in_use: Iterable[Key]) -> None:
+        """Say what is not to be removed from this machine.
+
+        Args:
+            wanted: versions that the model server is to have; other bytes under such a number are kept for nobody, or
+                replicas that all wait for the new ones would keep the old ones for one another.
+            in_use: those that it has.
+        """
+        waiting = {key for key, looked in self._looked.items() if looked.files.taken}
+        versions = (set(wanted) - waiting).union(*in_use)
         if self._fetcher is None or versions == self._in_use:
             return
         if self._holding is None:
@@ -179,13 +205,15 @@ class VersionFiles:
             return
         if found.error and found.error != looked.told:
             log.warning("%s", found.error)
-        looked.files, looked.told = found, found.error
+        looked.told = found.error
+        looked.refusals = looked.refusals + 1 if found.state == "refused" else 0
+        if 0 < looked.refusals < REFUSALS:
+            found = replace(found, state="away")
+        looked.files = found
         if found.state == "present":
             looked.again, looked.tries = float("inf"), 0
         else:
-            # Of a hundred replicas that lost the same store, not all are to come back at the same moment.
-            pause = RETRY_SECONDS[min(looked.tries, len(RETRY_SECONDS) - 1)] * random.uniform(0.5, 1)
-            looked.again = time.monotonic() + pause
+            looked.again = time.monotonic() + pause(looked.tries, random.random())
             looked.tries += 1
         self._changed()
 
@@ -234,11 +262,16 @@ class VersionFiles:
             began = time.monotonic()
             try:
                 self._cache.verify(path, record, verifying)
-            except Damaged:
+            except Damaged as damage:
                 if self._fetcher is None:
                     raise
                 # What rotted here is whole where it came from.
-                if (mended := self._fetcher.mend(*key, digest, fetching)) is not None:
+                try:
+                    mended = self._fetcher.mend(*key, digest, fetching)
+                except (StoreError, OSError) as error:
+                    # Not away: a server that was started again may have loaded what rotted.
+                    return Files("bad", f"{damage.message}, and it cannot be fetched anew: {error}")
+                if mended is not None:
                     self._cache.trust(path, mended)
             self._metrics.verify_seconds.observe(time.monotonic() - began)
             return Files("present", total=record.bytes, digest=record.digest)
@@ -246,9 +279,14 @@ class VersionFiles:
             return Files("bad", damage.message)
         except StoreAway as error:
             return Files("away", str(error))
+        except Busy as error:
+            return Files("away", str(error), taken=True)
+        except StoreClosed as error:
+            return Files("refused", str(error))
         except TfsdeployError as error:
             away = isinstance(error.__cause__, OSError)
-            return Files("away" if away else "bad", f"{name}: {error.message}")
+            words = error.message if error.message.startswith(name) else f"{name}: {error.message}"
+            return Files("away" if away else "bad", words)
         except OSError as error:
             return Files("away", f"{name}: {error.strerror}")
         except (ValueError, RecursionError) as error:

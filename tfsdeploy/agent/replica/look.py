@@ -34,11 +34,17 @@ class StoreLook:
         self._thread: threading.Thread | None = None
         self._begun = float("-inf")
         self._found: str | None = None
+        self._back = False
 
     @property
     def error(self) -> str | None:
         """What is wrong with the store; None if nothing is, as far as is known."""
         return self._found
+
+    def came_back(self) -> bool:
+        """Whether what was wrong has ended since this was last asked."""
+        back, self._back = self._back, False
+        return back
 
     def look(self, listed: Collection[Key]) -> None:
         """Look again if it is time to, and notice a look that hangs.
@@ -64,6 +70,7 @@ class StoreLook:
             return
         self._found = found
         if found is None:
+            self._back = True
             log.info("the store is there again")
         else:
             log.warning("%s; what is loaded serves on", found)

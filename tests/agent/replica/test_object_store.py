@@ -1,0 +1,101 @@
+"""A replica on a new machine, whose models are in S3: what it says while it lacks them, and how it recovers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import s3
+from tests.agent.replica.unit import Unit, unit
+from tests.s3_outage import MortalS3, mortal_s3
+from tfsdeploy.protocol.agents import State
+from tfsdeploy.store.objects import ObjectStore
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3]:
+    """An S3 server; the test may do everything, and so may the replica's agent."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    with mortal_s3(tmp_path / "s3") as server:
+        yield server
+
+
+@pytest.fixture
+def replica(server: MortalS3, tmp_path: Path, samples: Path) -> Iterator[Unit]:
+    """A replica of which nothing is on this machine yet; its release names version 1."""
+    with unit(tmp_path / "home", samples, "--open_early", "--keep_missing") as made:
+        made.bucket = ("s3://models/prod", server.options)
+        made.release(m={1: publish(server, samples, 1)})
+        yield made
+
+
+def publish(server: MortalS3, samples: Path, version: int) -> str:
+    """Put a version into the bucket; its digest."""
+    return ObjectStore(server.open("prod")).publish("m", samples / f"constant-{version}", version)[0].digest
+
+
+def test_a_store_that_refuses_is_waited_for(replica: Unit, server: MortalS3) -> None:
+    """Without rights, bucket or version: not ready, in a sentence, until the store is itself again."""
+    server.allow("writer")
+    replica.start()
+    row = replica.until(1, State.FAILED)
+    assert "the store denies this to these credentials" in row.error
+    assert_idle(replica)
+    server.allow("writer", "Admin", "Read", "Write", "List")
+    replica.until(1, State.AVAILABLE)
+    replica.wait("ready", lambda: (status := replica.status()) and status.ready)
+    assert replica.answer(1) == [1.0]
+
+    # What it has, it serves, whatever becomes of the bucket; what it has not, it says, and waits.
+    server.remove_bucket()
+    one = replica.status().models["m"][1]  # type: ignore[union-attr]
+    assert one.state is State.AVAILABLE
+    record = replica.store.record("m", 1)
+    assert record is not None
+    replica.release(m={1: record.digest, 2: "sha256:of a version that went with the bucket"})
+    row = replica.until(2, State.FAILED)
+    assert "there is no such bucket" in row.error
+    server.make_bucket()
+    two = publish(server, replica.samples, 2)
+    # Somebody else's bytes of the same number are not what the release names.
+    replica.wait("other bytes", lambda: (row := replica.row(2)) and "the release names" in (row.error or ""))
+    assert replica.answer(1) == [1.0]
+    replica.release(m={1: record.digest, 2: two})
+    replica.until(2, State.AVAILABLE)
+    assert replica.answer(2) == [2.0]
+
+
+def assert_idle(replica: Unit) -> None:
+    """It tells whoever rolls the fleet that it takes no other one's place."""
+    status = replica.status()
+    assert status is not None
+    assert not status.ready
+    assert replica.ask("/readyz")[0] == 503
+
+
+def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, server: MortalS3) -> None:
+    """A server that starts anew may load it before anybody looked, and then it cannot be mended."""
+    replica.start()
+    replica.until(1, State.AVAILABLE)
+    replica.kill_server()
+    file = replica.store.version_path("m", 1) / "saved_model.pb"
+    file.chmod(0o644)
+    file.write_bytes((replica.samples / "constant-2" / "saved_model.pb").read_bytes())
+    server.kill()
+    replica.start_server()
+    said: set[tuple[State, bool]] = set()
+
+    def taken_out() -> bool:
+        row = replica.row(1)
+        if row is not None:
+            said.add((row.state, "cannot be fetched anew" in (row.error or "")))
+        return "versions" not in replica.config()
+
+    replica.wait("the version is out", taken_out)
+    assert State.AVAILABLE not in {state for state, _ in said}
+    server.start()
+    replica.until(1, State.AVAILABLE)
+    assert replica.answer(1) == [1.0]
