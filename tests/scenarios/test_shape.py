@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from tests import lite
 from tests.scenarios.live import LiveFleet, eventually
 from tests.scenarios.stream import stream
 
@@ -172,3 +175,25 @@ def test_the_name_belongs_to_one_file(own: Callable[..., LiveFleet], tmp_path: o
     refused = fleet.run("up", "-f", str(other), code=None)
     assert refused.code in (2, 5)
     assert str(fleet.file) in refused.err
+
+
+def test_tflite_models_are_served_and_changed(own: Callable[..., LiveFleet], tmp_path: Path) -> None:
+    """Versions that are TFLite models alone come and go as others do, by a flag in the fleet file."""
+    fleet = own()
+    fleet.spec["serving"] |= {"replicas": 1, "minAvailable": 1, "flags": {"prefer_tflite_model": True}}
+    fleet.spec["gateway"]["replicas"] = 1
+    fleet.write()
+    for version in (1, 2):
+        lite.write_half_plus_two(tmp_path / f"lite-{version}", offset=version)
+
+    def answer() -> object:
+        return json.loads(fleet.run("predict", "m", '{"instances": [1.0]}').out)["predictions"]
+
+    fleet.run("push", "m", str(tmp_path / "lite-1"), "--version", "1")
+    fleet.up()
+    assert answer() == [1.5]
+    fleet.run("push", "m", str(tmp_path / "lite-2"), "--version", "2")
+    fleet.promote("m", 2)
+    assert answer() == [2.5]
+    fleet.rollback("m")
+    assert answer() == [1.5]

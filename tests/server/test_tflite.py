@@ -21,6 +21,8 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.flags import parse
 from tfsdeploy.server.loader import Loader
 from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.pace import WouldWait
+from tfsdeploy.server.tflite import LiteModel
 
 FLAGS = ("--prefer_tflite_model", "--max_num_load_retries=0", "--num_tflite_pools=2")
 
@@ -282,6 +284,28 @@ def test_versions_that_leave_give_their_memory_back(place: Place) -> None:
         assert server.predict("heavy", 1.0) == 7.5
         resident.append(server.resident())
     assert max(resident[3:]) < min(resident[:3]) + (48 << 20)
+
+
+def test_nobody_waits_on_the_event_loop_for_a_request_that_runs(tmp_path: Path) -> None:
+    def count(x: Any) -> Any:
+        return tf.while_loop(lambda done: done < x[0], lambda done: (done + 1,), (tf.constant(0),))
+
+    lite.write_function(tmp_path, count, tf.TensorSpec([None], tf.int32, name="x"))
+    model = LiteModel(str(tmp_path))
+    call = model.call("serving_default")
+    assert call.pace is None  # it may go round for ever
+    (alias,) = (given.alias for given in call.inputs)
+    told = False
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(model.run, call, {alias: np.int32([300_000])})
+        while not running.done() and not told:
+            try:
+                model.run(call, {alias: np.int32([1])}, wait=False)
+            except WouldWait:
+                told = True
+        assert [int(value) for value in running.result().values()] == [300_000]
+    assert told
+    model.close()
 
 
 def test_requests_are_batched_as_those_of_saved_models(place: Place, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def read(content: bytes | mmap, *, converters: bool = True) -> Model:
     try:
         return _model(_Table(content, struct.unpack_from("<I", content)[0]), converters=converters)
     except (struct.error, IndexError, TypeError, ValueError, DecodeError) as error:
-        raise NoTFLite(f"the TFLite model is damaged or incomplete: {error}") from error
+        why = f": {error}" if isinstance(error, NoTFLite) else ""
+        raise NoTFLite(f"the TFLite model is damaged or incomplete{why}") from error
 
 
 def _model(model: _Table, *, converters: bool) -> Model:
