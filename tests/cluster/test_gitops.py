@@ -139,6 +139,21 @@ def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypat
         namespace.delete()
 
 
+def test_a_fleet_without_pins_begins_with_its_first_promote(namespace: Namespace, tmp_path: Path) -> None:
+    """Nobody but `promote` gives it a release, without which no replica can be asked what the store holds."""
+    fleet = ClusterFleet(tmp_path, namespace)
+    fleet.spec["serving"]["replicas"] = fleet.spec["gateway"]["replicas"] = 1
+    fleet.spec["models"] = {FREE: {}}
+    fleet.push(FREE, 7)
+    with claim_of(namespace, "models", tmp_path / "models"):
+        fleet.run("render", "-o", "deploy")
+        namespace.kubectl("apply", "--server-side", "-k", str(tmp_path / "deploy"))
+        assert fleet.status()["waiting"] == [FREE]
+        fleet.run("promote", FREE, "7", "--timeout", "280")
+        assert fleet.effective(FREE, {7: 100})
+        fleet.run("down", "--yes")
+
+
 def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
     repository = Repository.begin(fleet.folder)
 

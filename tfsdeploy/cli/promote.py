@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ from tfsdeploy.errors import UsageError
 
 if TYPE_CHECKING:
     from tfsdeploy.release.model import ModelRelease, Release
+    from tfsdeploy.release.update import Author
+
+LOOK_SECONDS = 0.5
 
 
 @declare(
@@ -86,6 +90,9 @@ def command(
         # A command that was killed at its very end had not let the file follow.
         show(call, follow(call, same, author, write))
         return
+    if release.generation == 0 and git_folder is None:
+        _begin(call, model, author)
+        release, state = _present(call, model)
     store = readable(call)
     record = check_promotion(
         store, release, state, model, version, settings,
@@ -107,6 +114,18 @@ def command(
         return promote(remembering(call), promotion, gate, author, call.report)
 
     switch(call, model, author, change, write=write, probe=probe)
+
+
+def _begin(call: Call, model: str, author: Author) -> None:
+    """Give a fleet that Git or Helm has made its first release, and wait for a replica: without one none answers."""
+    from tfsdeploy.cli.stores import readable
+    from tfsdeploy.release.update import introduce
+
+    introduce(call.target.releases(), call.settings.fleet, model, author)
+    call.report.waiting("the fleet has its first release now; waiting for its replicas")
+    store, until = readable(call), time.monotonic() + call.timeout
+    while store.versions(model) is None and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
 
 
 def _present(call: Call, model: str) -> tuple[Release, ModelRelease]:

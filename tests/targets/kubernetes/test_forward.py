@@ -5,9 +5,16 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import NoReturn
 
-from tfsdeploy.targets.kubernetes.forward import way_class
+import pytest
+
+from tests.targets.kubernetes.test_kubeconfig import GOOD
+from tfsdeploy.targets.kubernetes.connection import Connection, Place
+from tfsdeploy.targets.kubernetes.forward import to_pods, way_class
 
 
 class Broken:
@@ -27,6 +34,43 @@ class Broken:
 
     def close(self) -> None:
         self.sock.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"kind": "Status", "message": "pods is forbidden: User cannot get pods/portforward"}', "cannot get"),
+        (b"<html>", "HTTP 403"),
+    ],
+)
+def test_what_is_not_opened_is_told_in_the_server_s_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes, said: str
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        text = GOOD.replace("https://127.0.0.1:1", f"http://127.0.0.1:{server.server_port}")
+        (tmp_path / "config").write_text(text)
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        ways = to_pods(Connection(Place()))
+        host, _, port = ways.to("pod", 8502).partition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as here:
+            assert here.recv(1) == b""
+        (failure,) = ways.failures(["pod"])
+        ways.close()
+        server.shutdown()
+    assert failure.startswith("pod: no way to port 8502: ")
+    assert said in failure
+    assert "content-length" not in failure
 
 
 def test_a_connection_that_breaks_ends_the_way() -> None:

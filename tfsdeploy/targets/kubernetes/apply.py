@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tfsdeploy.errors import TfsdeployError
@@ -130,8 +131,9 @@ def wait_for(objects: Objects, deployments: Sequence[str], report: Report, timeo
         now = time.monotonic()
         hopeless_since = (hopeless_since or now) if is_hopeless(pods) else None
         if now > until or (hopeless_since is not None and now - hopeless_since > HOPELESS_SECONDS):
+            said = _last_words(objects, pods)
             raise TfsdeployError(
-                "; ".join((*missing, *_last_words(objects, pods))),
+                "; ".join((*missing, said) if said else missing),
                 where=f"namespace {objects.connection.namespace}",
                 hint="what served before serves on; mend the cause and run `tfsdeploy up` again",
             )
@@ -171,14 +173,16 @@ def _look(objects: Objects, deployments: Sequence[str]) -> tuple[tuple[str, ...]
     return tuple(missing), pods
 
 
-def _last_words(objects: Objects, pods: Sequence[Manifest]) -> Iterator[str]:
-    for pod, container in crashed(pods):
-        lines = objects.log(pod, container, tail=LOG_LINES, previous=True) or objects.log(
-            pod, container, tail=LOG_LINES
-        )
-        if lines:
-            yield f"{pod} {container} said: {' | '.join(lines.strip().splitlines())}"
-            return
+def _last_words(objects: Objects, pods: Sequence[Manifest]) -> str:
+    """What a container that ended said last; empty if none did, or its log cannot be read."""
+    with suppress(TfsdeployError):
+        for pod, container in crashed(pods):
+            lines = objects.log(pod, container, tail=LOG_LINES, previous=True) or objects.log(
+                pod, container, tail=LOG_LINES
+            )
+            if lines:
+                return f"{pod} {container} said: {' | '.join(lines.strip().splitlines())}"
+    return ""
 
 
 def _essence(manifest: Mapping[str, Any]) -> dict[str, Any]:

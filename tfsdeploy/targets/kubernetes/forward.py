@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import cache
 from typing import Any
 
+from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.targets.forward import Forwards
 from tfsdeploy.targets.kubernetes.connection import Connection
 
@@ -26,17 +28,27 @@ def to_pods(connection: Connection) -> Forwards:
 def _open(connection: Connection, pod: str, port: int) -> Any:
     """One connection is one websocket: the protocol carries no second one of the same port."""
     from kubernetes.stream.ws_client import create_websocket
-    from websocket import setdefaulttimeout
+    from websocket import WebSocketBadStatusException, setdefaulttimeout
 
     scheme, _, host = connection.configuration.host.partition("://")
     path = f"api/v1/namespaces/{connection.namespace}/pods/{pod}/portforward?ports={port}"
     headers = {**connection.credentials(), "sec-websocket-protocol": PROTOCOL}
     setdefaulttimeout(OPEN_SECONDS)
-    websocket = create_websocket(
-        connection.configuration, f"{'wss' if scheme == 'https' else 'ws'}://{host}/{path}", headers
-    )
+    address = f"{'wss' if scheme == 'https' else 'ws'}://{host}/{path}"
+    try:
+        websocket = create_websocket(connection.configuration, address, headers)
+    except WebSocketBadStatusException as error:
+        raise TfsdeployError(_refusal(error.status_code, error.resp_body)) from error
     websocket.settimeout(None)
     return way_class()(websocket, [port]).socket(port)
+
+
+def _refusal(code: int, body: bytes | None) -> str:
+    """The API server's own words for what it does not open."""
+    try:
+        return str(json.loads(body or b"")["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {code}"
 
 
 @cache

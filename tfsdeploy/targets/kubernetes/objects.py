@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.release.configmap import Away
 from tfsdeploy.targets.kubernetes.connection import Collision, Connection, Denied, NotThere
 from tfsdeploy.targets.kubernetes.kinds import INVENTORY_LABEL, NAMESPACE_LABEL, POD, Kind, kind_of, words
 
@@ -173,12 +174,19 @@ class Objects:
         return status
 
     def log(self, pod: str, container: str, *, tail: int, previous: bool = False) -> str:
-        """The last lines of a container's log; empty if it has none."""
+        """The last lines of a container's log; empty if it has none.
+
+        Raises:
+            Denied: the user may not read it.
+            Away: the API server does not answer.
+        """
         query = {"container": container, "tailLines": str(tail), **({"previous": "true"} if previous else {})}
         try:
             # The answer does not say that it is UTF-8, and would be taken for Latin 1.
             answer = self.connection.ask("GET", f"{self._path(POD, pod)}/log", query=query)
             return answer.content.decode(errors="replace")
+        except (Away, Denied):
+            raise
         except (NotThere, TfsdeployError):
             return ""
 
