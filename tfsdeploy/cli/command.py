@@ -121,7 +121,7 @@ def fleet_options(
             click.option("-t", "--target", type=click.Choice(["local", "docker", "kubernetes"]),
                          help="Where the fleet lives.  [default: as its file says, or local]"),
             click.option("--context", metavar="NAME", help="Of the kubeconfig.  [default: the current one]"),
-            click.option("--namespace", metavar="NAME", callback=_namespace,
+            click.option("-n", "--namespace", metavar="NAME", callback=_namespace,
                          help="Of the cluster.  [default: as the file says, or the context's]"),
         ]  # fmt: skip
         if by_name:
