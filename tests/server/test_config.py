@@ -48,6 +48,33 @@ def test_a_file_that_is_wrong_is_refused_in_words(content: bytes | None, code: s
     assert (raised.value.code, raised.value.message) == (code, words.format(file=file))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("this is not a config", '1:6: Message type "tensorflow.serving.ModelServerConfig" has no field named "this".'),
+        ("this", '1:5: Message type "tensorflow.serving.ModelServerConfig" has no field named "this".'),
+        (
+            'model_config_list { config { name: "a" nosuch: 1 } }',
+            '1:46: Message type "tensorflow.serving.ModelConfig" has no field named "nosuch".',
+        ),
+        (
+            "model_config_list {\n  config {\n    nosuch # why\n    : 1 } }",
+            '4:5: Message type "tensorflow.serving.ModelConfig" has no field named "nosuch".',
+        ),
+        ('model_config_list { config { name: "a" ', "1:40: Expected identifier, got: "),
+        ('{"model_config_list":[]}', "1:1: Expected identifier, got: {"),
+    ],
+)
+def test_a_parse_error_has_protobuf_s_own_place_and_words(
+    content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(content)
+    with pytest.raises(Failed):
+        read(str(file))
+    assert capsys.readouterr().err == f"Error parsing text-format tensorflow.serving.ModelServerConfig: {said}\n"
+
+
 def test_a_file_without_a_list_is_fine_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "models.config"
     file.write_text("# nothing")
