@@ -321,6 +321,17 @@ def test_a_time_limit_is_for_one_wait_and_not_for_all_steps(fleet: SmallFleet, r
     assert (done.code, done.document("promote")["seconds"]["total"] > 5) == (0, True), done.err
 
 
+def test_whoever_knows_what_is_late_says_so_when_time_is_over(fleet: SmallFleet, run: Run) -> None:
+    fleet.slow.add(("shop-serving-1", 2))
+    late = run("promote", "ranker", "2", "--timeout", "1s")
+    assert (late.code, "was not available after 1 s: shop-serving-1: LOADING" in late.err) == (4, True), late.err
+    fleet.slow.clear()
+    assert run("promote", "ranker", "2").code == 0
+    fleet.stuck.add("shop-gateway-2")
+    late = run("rollback", "ranker", "--timeout", "1s")
+    assert (late.code, "is effective on 1 of 2 gateways" in late.err) == (1, True), late.err
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

@@ -30,7 +30,7 @@ EXITS = {
 
 Function = Callable[..., Any]
 
-OWN_WORDS_SECONDS = 0.25
+OWN_WORDS_SECONDS = 0.75
 """How much later a command is ended that knows itself what to do when time is up."""
 
 

@@ -20,7 +20,7 @@ from tfsdeploy.errors import InvalidFile, Problem, TfsdeployError
         "tfsdeploy validate -f fleets/shop.yaml -o json",
         "tfsdeploy validate --store                       # in CI, before a commit changes pins",
     ),
-    exits=(0, 1, 2),
+    exits=(0, 1, 2, 5),
     fields=("file", "fleet", "target", "models", "problems"),
 )
 @click.option("--store", "look", is_flag=True, help="Also look at the versions that it pins, in the store.")

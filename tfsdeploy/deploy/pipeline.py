@@ -161,7 +161,7 @@ def _settled(target: Target, release: Release) -> frozenset[str]:
 def _wait_until_effective(target: Target, release: Release, report: Report, timeout: float) -> Release:
     """Wait until every gateway is ready and serves every model as the release says; returns the release by then."""
     until = time.monotonic() + timeout
-    report.within(timeout)
+    report.within(timeout + 2 * REFRESH_SECONDS)
     told = ""
     with Watch(target, replicas=False) as watch:
         while True:

@@ -47,7 +47,7 @@ def rollback(
         # Decided anew whenever the document changes meanwhile: a rollback always wins.
         release = change_models(target.releases(), back, author)
         written = time.monotonic()
-        report.within(timeout)
+        report.within(timeout + 2 * REFRESH_SECONDS)
         model = release.models[name]
         view = _wait_for_gateways(target, watch, name, release, report, timeout)
     ended = time.monotonic()

@@ -107,6 +107,7 @@ class _Run:
     def begin(self) -> None:
         """Write the first generation: load the version, or continue the rollout that is there."""
         wanted = self._promotion
+        self._report.within(wanted.timeout + HANGS_SECONDS)
         release = present(self._target.releases())
         model = model_of(release, wanted.model)
         self._from = model.main
@@ -122,6 +123,7 @@ class _Run:
                 present_model, rollout, wanted.digest, keep=wanted.keep, settled=True, take_over=wanted.take_over
             )
 
+        self._report.within(wanted.timeout)
         after = change_model(self._target.releases(), wanted.model, begin, self._author)
         if model.rollout is not None:
             did = "continuing" if (model.rollout.to, model.rollout.steps) == (wanted.to, wanted.steps) else "replacing"
