@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests import lite
+from tests.s3 import S3
 from tfsdeploy.errors import UsageError
+from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.publish import adopt, publish
-from tfsdeploy.store.savedmodel import Signature, from_plain, inspect, to_plain
+from tfsdeploy.store.savedmodel import Signature, from_plain, inspect, signatures_to_plain, to_plain
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,17 @@ def test_it_is_published_and_adopted_as_others_are(alone: Path, tmp_path: Path) 
     assert list(record.signatures) == ["serving_default"]
     shutil.copytree(alone, tmp_path / "store" / "m" / "2")
     assert adopt(tmp_path / "store" / "m", "m", 2)[0].digest == record.digest
+
+
+def test_an_object_store_tells_of_it_and_takes_on_what_another_tool_sent(alone: Path, s3: S3, s3_bucket: str) -> None:
+    bucket = s3.open(s3_bucket)
+    store = ObjectStore(bucket)
+    record, _ = store.publish("m", alone, 1)
+    assert record.signatures == signatures_to_plain(inspect(alone).signatures)
+    bucket.put(f"m/2/{lite.FILE}", (alone / lite.FILE).read_bytes())
+    assert store.adopt("m", 2)[0].digest == record.digest
+    found = store.describe("m", 2)
+    assert (found.signatures is found.tflite, found.bytes) == (True, record.bytes)
 
 
 @pytest.mark.parametrize("size", [0, 4, 100, -60])
