@@ -22,6 +22,9 @@ from tfsdeploy.store.store import FileStore
 
 RATE = 40.0
 
+ASKED = 3
+"""How often a gateway that does not answer in time is asked."""
+
 M = "m"
 """The model of the scenarios."""
 
@@ -121,9 +124,12 @@ class ClusterFleet:
         self.namespace.wait("an answer", lambda: self.namespace.ask(url, {"instances": [1.0]})[0] == 200)
 
     def effective(self, model: str, traffic: dict[int, int]) -> bool:
-        """Whether every gateway serves this split."""
+        """Whether every gateway serves this split; on a busy machine one may have to be asked again."""
         wanted = {str(version): share for version, share in traffic.items()}
-        gateways = self.status()["gateways"]
+        for _ in range(ASKED):
+            gateways = self.status()["gateways"]
+            if gateways and all(gateway["models"] for gateway in gateways):
+                break
         return bool(gateways) and all(g["models"].get(model, {}).get("traffic") == wanted for g in gateways)
 
     def pods(self, component: str) -> list[str]:
