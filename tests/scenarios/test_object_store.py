@@ -14,22 +14,31 @@ from tests.scenarios.live import LiveFleet, eventually
 from tests.scenarios.stream import stream
 from tfsdeploy.store.objects import ObjectStore
 
-M = "m"
+M, N = "m", "other"
+ALL = ("Admin", "Read", "Write", "List")
+DENIED = "the store denies this to these credentials"
 
 
 @pytest.fixture
-def shop(server: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
-    """Three replicas and a gateway; versions 1 and 2 are in the store, the first one serves."""
+def planned(server: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
+    """Three replicas and a gateway, before the first `up`."""
     fleet = LiveFleet(tmp_path / "fleet", tmp_path / "home", mode, samples)
     options = {"endpoint": server.endpoint, "region": s3.REGION}
-    fleet.spec |= {"store": "s3://models/prod", "storeOptions": options, "models": {}}
+    fleet.spec |= {"store": "s3://models/prod", "storeOptions": options, "models": {M: {}}}
     fleet.spec["serving"] |= {"replicas": 3, "minAvailable": 1}
     fleet.spec["gateway"]["replicas"] = 1
+    fleet.write()
     try:
-        fleet.serve(M, 1, 2)
         yield fleet
     finally:
         fleet.down()
+
+
+@pytest.fixture
+def shop(planned: LiveFleet) -> LiveFleet:
+    """Versions 1 and 2 are in the store, the first one serves."""
+    planned.serve(M, 1, 2)
+    return planned
 
 
 def test_models_come_from_s3(shop: LiveFleet, server: MortalS3) -> None:
@@ -80,6 +89,49 @@ def test_the_store_is_away(shop: LiveFleet, server: MortalS3) -> None:
         eventually(lambda: shop.run("promote", M, "3", code=None).code == 0, "a promote with the store back")
         requests.now(M, {3})
     requests.check()
+
+
+@pytest.fixture
+def apart(planned: LiveFleet) -> LiveFleet:
+    """The same, and the replicas have a key pair of their own, which may only read."""
+    planned.push(M, 1)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", s3.READER_KEY)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", s3.READER_SECRET)
+        planned.up()
+    planned.push(M, 2)
+    return planned
+
+
+def test_rights_are_revoked_and_come_back(apart: LiveFleet, server: MortalS3) -> None:
+    """What serves serves on, and restarts; a promote is refused at once; what waits is told, and then goes on."""
+    apart.push(N, 1)
+    with stream(apart, {M: {1}}) as requests:
+        server.allow("reader")
+        refused = apart.promote(M, 2, code=4).document["error"]["message"]
+        assert "traffic never moved" in refused
+        assert DENIED in refused
+        server.allow("writer")
+        assert DENIED in apart.promote(M, 2, code=1).document["error"]["message"]
+        server.allow("writer", *ALL)
+        for part in (apart.servers()[0], apart.replica_agents()[1]):
+            apart.kill(part)
+            apart.healthy()
+
+        apart.spec["models"][N] = {}
+        apart.write()
+        waiting = apart.start("up", "--timeout", "150")
+        words = f"{N} 1 FAILED: "
+        eventually(lambda: any(words in t and DENIED in t for t in apart.status()["troubles"] or ()), "why it waits")
+        assert not any(row["ready"] for row in apart.status()["replicas"])
+        server.allow("reader", "Read", "List")
+        out, err = waiting.communicate(timeout=120)
+        assert waiting.returncode == 0, (out, err)
+        requests.now(M, {1, 2})
+        apart.promote(M, 2)
+        requests.now(M, {2})
+    requests.check()
+    apart.healthy()
 
 
 def _record(store: ObjectStore, version: int):  # type: ignore[no-untyped-def]
