@@ -39,6 +39,9 @@ WRITE = 128 << 10
 FILES = 3
 """How many are hashed and written at a time: a fast line brings more than one thread can."""
 
+SYNCS = 4
+"""How many wait for the disk at a time: it puts what several wait for into one write of its journal."""
+
 TRIES = 2
 """How often a file is fetched whose bytes are not those of the commit record: the way may have changed them."""
 
@@ -172,7 +175,7 @@ class Fetcher:
         arrived = _Arrived(record, record.bytes - sum(file.size for file in missing), progress)
         with (
             closing(Line(self.store.bucket, self._pace)) as line,
-            ThreadPoolExecutor(1, "sync") as syncing,
+            ThreadPoolExecutor(SYNCS, "sync") as syncing,
             ThreadPoolExecutor(FILES, "file") as pool,
         ):
             large = sum(file.size - starts[file] > RANGE for file in missing)
