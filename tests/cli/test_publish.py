@@ -142,7 +142,7 @@ def test_what_is_published_is_what_was_checked(
     root.put("training/run-7/saved_model.pb", one)
     words = ("one",) if there == "a folder" else ("--from", root.where("training/run-7"))
 
-    def trained_on(folder: Path, report: object) -> Check:
+    def trained_on(folder: Path, report: object, *, prefer_tflite: bool) -> Check:
         # As a training job that writes while TensorFlow tries what it wrote before.
         assert (folder / "saved_model.pb").read_bytes() == one
         (tmp_path / "one" / "saved_model.pb").write_bytes(two)

@@ -90,10 +90,12 @@ def command(
         # A command that was killed at its very end had not let the file follow.
         show(call, follow(call, same, author, write))
         return
-    if release.generation == 0 and git_folder is None:
+    store = readable(call)
+    if release.generation == 0 and git_folder is None and store.versions(model) is None:
+        # Only replicas see this store, and without a release none answers.
         _begin(call, model, author)
         release, state = _present(call, model)
-    store = readable(call)
+        store = readable(call)
     record = check_promotion(
         store, release, state, model, version, settings,
         available=memory_here(call), force=force, warn=call.report.warn,
@@ -117,7 +119,7 @@ def command(
 
 
 def _begin(call: Call, model: str, author: Author) -> None:
-    """Give a fleet that Git or Helm has made its first release, and wait for a replica: without one none answers."""
+    """Give a fleet that Git or Helm has made its first release, and wait for a replica that answers."""
     from tfsdeploy.cli.stores import readable
     from tfsdeploy.release.update import introduce
 
