@@ -292,6 +292,11 @@ def test_predict(fleet: SmallFleet, run: Run) -> None:
     assert (document["protocol"], document["answer"]) == ("rest", {"outputs": [2.0]})
     at = fleet.gateways()[0].rest
     assert json.loads(run("predict", "ranker", "--example", "--at", at, "--fleet", "gone").out) == {"outputs": [2.0]}
+    # What asks over gRPC is made and sent; nobody speaks it here.
+    for words in (("--example",), ('{"inputs": {"x": [1.0]}}',)):
+        unheard = run("predict", "ranker", *words, "--grpc")
+        assert (unheard.code, "gRPC UNAVAILABLE" in unheard.err) == (1, True), unheard.err
+    assert run("predict", "ranker", '{"inputs": [1.0]}', "--grpc").code == 2
 
 
 def test_bench(fleet: SmallFleet, run: Run) -> None:

@@ -197,3 +197,5 @@ def test_tflite_models_are_served_and_changed(own: Callable[..., LiveFleet], tmp
     assert answer() == [2.5]
     fleet.rollback("m")
     assert answer() == [1.5]
+    for protocol in ((), ("--grpc",)):
+        fleet.run("predict", "m", "--example", *protocol)

@@ -58,16 +58,22 @@ def command(
 
     JSON is TensorFlow Serving's REST predict request; @FILE reads it from a file, - from standard input.
     """
-    from tfsdeploy.deploy.metadata import example_request, inputs_of
+    from tfsdeploy.deploy.metadata import example_request, example_values, inputs_of
 
     call.answer.know(model=model, protocol="grpc" if grpc else "rest")
     if example == (request_json is not None):
         raise UsageError("one of the two is needed: a request, or --example", hint=_REQUESTS)
     gateway = _gateway(call, model, at, grpc_at, grpc=grpc)
-    body = example_request(inputs_of(gateway.rest, model, version)) if request_json is None else _read(request_json)
+    body = None if request_json is None else _read(request_json)
     if grpc:
-        answer = _over_grpc(call, gateway, model, version, _inputs(body))
+        from tfsdeploy.deploy.probe import grpc_request
+
+        values = None if body is None else _columns(body)
+        inputs = inputs_of(gateway.rest, model, version)
+        request = grpc_request(model, inputs, example_values(inputs) if values is None else values, version=version)
+        answer = _over_grpc(call, gateway, request)
     else:
+        body = example_request(inputs_of(gateway.rest, model, version)) if body is None else body
         answer = _over_rest(call, gateway, model, version, body)
     call.answer.give({"answer": answer})
     if not call.answer.json:
@@ -103,7 +109,7 @@ def _read(words: str) -> bytes:
     return body
 
 
-def _inputs(body: bytes) -> dict[str, Any]:
+def _columns(body: bytes) -> dict[str, Any]:
     plain = json.loads(body)
     inputs = plain.get("inputs") if isinstance(plain, dict) else None
     if not isinstance(inputs, dict):
@@ -127,14 +133,12 @@ def _over_rest(call: Call, gateway: GatewayAddress, model: str, version: int | N
         raise TfsdeployError(f"no answer: {error}", where=url, hint="`tfsdeploy status` shows what serves") from error
 
 
-def _over_grpc(call: Call, gateway: GatewayAddress, model: str, version: int | None, values: dict[str, Any]) -> Any:
+def _over_grpc(call: Call, gateway: GatewayAddress, request: bytes) -> Any:
     import grpc
 
-    from tfsdeploy.deploy.metadata import inputs_of
-    from tfsdeploy.deploy.probe import grpc_answer, grpc_request
+    from tfsdeploy.deploy.probe import grpc_answer
     from tfsdeploy.protocol.wire import PREDICT
 
-    request = grpc_request(model, inputs_of(gateway.rest, model, version), values, version=version)
     try:
         with grpc.insecure_channel(gateway.grpc) as channel:
             method = channel.unary_unary(PREDICT, request_serializer=None, response_deserializer=None)
