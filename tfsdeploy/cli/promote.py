@@ -17,6 +17,7 @@ from tfsdeploy.cli.switch import FIELDS, commit, follow, show, switch, switch_op
 from tfsdeploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from tfsdeploy.deploy.checks import ModelStore
     from tfsdeploy.release.model import ModelRelease, Release
     from tfsdeploy.release.update import Author
 
@@ -93,9 +94,8 @@ def command(
     store = readable(call)
     if release.generation == 0 and git_folder is None and store.versions(model) is None:
         # Only replicas see this store, and without a release none answers.
-        _begin(call, model, author)
+        _begin(call, store, model, author)
         release, state = _present(call, model)
-        store = readable(call)
     record = check_promotion(
         store, release, state, model, version, settings,
         available=memory_here(call), force=force, warn=call.report.warn,
@@ -118,14 +118,13 @@ def command(
     switch(call, model, author, change, write=write, probe=probe)
 
 
-def _begin(call: Call, model: str, author: Author) -> None:
+def _begin(call: Call, store: ModelStore, model: str, author: Author) -> None:
     """Give a fleet that Git or Helm has made its first release, and wait for a replica that answers."""
-    from tfsdeploy.cli.stores import readable
     from tfsdeploy.release.update import introduce
 
     introduce(call.target.releases(), call.settings.fleet, model, author)
     call.report.waiting("the fleet has its first release now; waiting for its replicas")
-    store, until = readable(call), time.monotonic() + call.timeout
+    until = time.monotonic() + call.timeout
     while store.versions(model) is None and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
 
