@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.s3 import S3, s3_server
+from tests.s3 import KEY, S3, SECRET, s3_server
+from tests.s3_outage import MortalS3, mortal_s3
 
 _NUMBERS = count(1)
 
@@ -36,6 +38,15 @@ def s3_bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     return f"{s3.make_bucket(f'models-{next(_NUMBERS)}')}/prod"
+
+
+@pytest.fixture
+def own_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3]:
+    """An S3 server that the test may end and harm; the credentials are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with mortal_s3(tmp_path / "s3") as server:
+        yield server
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

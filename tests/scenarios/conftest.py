@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import models, s3
-from tests.s3_outage import MortalS3, mortal_s3
+from tests import models
 from tests.scenarios.live import LiveFleet
 
 
@@ -81,15 +80,6 @@ def own(mode: str, samples: Path, tmp_path: Path) -> Iterator[Callable[..., Live
     yield make
     for fleet in made:
         fleet.down()
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3]:
-    """An S3 server of the test's own, with its credentials in the environment."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
-    with mortal_s3(tmp_path / "s3") as server:
-        yield server
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ DENIED = "the store denies this to these credentials"
 
 
 @pytest.fixture
-def planned(server: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
+def planned(own_s3: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
     """Three replicas and a gateway, before the first `up`."""
     fleet = LiveFleet(tmp_path / "fleet", tmp_path / "home", mode, samples)
-    options = {"endpoint": server.endpoint, "region": s3.REGION}
+    options = {"endpoint": own_s3.endpoint, "region": s3.REGION}
     fleet.spec |= {"store": "s3://models/prod", "storeOptions": options, "models": {M: {}}}
     fleet.spec["serving"] |= {"replicas": 3, "minAvailable": 1}
     fleet.spec["gateway"]["replicas"] = 1
@@ -41,9 +41,9 @@ def shop(planned: LiveFleet) -> LiveFleet:
     return planned
 
 
-def test_models_come_from_s3(shop: LiveFleet, server: MortalS3) -> None:
+def test_models_come_from_s3(shop: LiveFleet, own_s3: MortalS3) -> None:
     """Push, promote, roll back without a failed request; what is not true is not loaded; no secret is anywhere."""
-    store = ObjectStore(server.open("prod"))
+    store = ObjectStore(own_s3.open("prod"))
     with stream(shop, {M: {1}}) as requests:
         requests.now(M, {1, 2})
         shop.promote(M, 2)
@@ -68,11 +68,11 @@ def test_models_come_from_s3(shop: LiveFleet, server: MortalS3) -> None:
         assert "AWS_SECRET_ACCESS_KEY" not in process.environ()
 
 
-def test_the_store_is_away(shop: LiveFleet, server: MortalS3) -> None:
+def test_the_store_is_away(shop: LiveFleet, own_s3: MortalS3) -> None:
     """What is there serves on, restarts and scales without it; a promote waits, and goes on when it is back."""
     shop.push(M, 3)
     with stream(shop, {M: {1}}) as requests:
-        server.kill()
+        own_s3.kill()
         try:
             for part in (shop.servers()[0], *shop.replica_agents()):
                 shop.kill(part)
@@ -80,11 +80,11 @@ def test_the_store_is_away(shop: LiveFleet, server: MortalS3) -> None:
             shop.run("status")
             shop.run("rollback", M, code=4)
             refused = shop.run("versions", M, "-o", "json", code=1).document["error"]["message"]
-            assert server.endpoint not in refused
+            assert own_s3.endpoint not in refused
             shop.spec["serving"]["replicas"] = 4
             shop.up()
         finally:
-            server.start()
+            own_s3.start()
         requests.now(M, {1, 3})
         eventually(lambda: shop.run("promote", M, "3", code=None).code == 0, "a promote with the store back")
         requests.now(M, {3})
@@ -103,17 +103,17 @@ def apart(planned: LiveFleet) -> LiveFleet:
     return planned
 
 
-def test_rights_are_revoked_and_come_back(apart: LiveFleet, server: MortalS3) -> None:
+def test_rights_are_revoked_and_come_back(apart: LiveFleet, own_s3: MortalS3) -> None:
     """What serves serves on, and restarts; a promote is refused at once; what waits is told, and then goes on."""
     apart.push(N, 1)
     with stream(apart, {M: {1}}) as requests:
-        server.allow("reader")
+        own_s3.allow("reader")
         refused = apart.promote(M, 2, code=4).document["error"]["message"]
         assert "traffic never moved" in refused
         assert DENIED in refused
-        server.allow("writer")
+        own_s3.allow("writer")
         assert DENIED in apart.promote(M, 2, code=1).document["error"]["message"]
-        server.allow("writer", *ALL)
+        own_s3.allow("writer", *ALL)
         for part in (apart.servers()[0], apart.replica_agents()[1]):
             apart.kill(part)
             apart.healthy()
@@ -124,7 +124,7 @@ def test_rights_are_revoked_and_come_back(apart: LiveFleet, server: MortalS3) ->
         words = f"{N} 1 FAILED: "
         eventually(lambda: any(words in t and DENIED in t for t in apart.status()["troubles"] or ()), "why it waits")
         assert not any(row["ready"] for row in apart.status()["replicas"])
-        server.allow("reader", "Read", "List")
+        own_s3.allow("reader", "Read", "List")
         out, err = waiting.communicate(timeout=120)
         assert waiting.returncode == 0, (out, err)
         requests.now(M, {1, 2})

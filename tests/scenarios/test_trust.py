@@ -19,11 +19,11 @@ M = "m"
 
 
 @pytest.fixture
-def shop(server: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
+def shop(own_s3: MortalS3, mode: str, samples: Path, tmp_path: Path) -> Iterator[LiveFleet]:
     """Two replicas and a gateway that trust one key; version 1, signed and checked, serves."""
     fleet = LiveFleet(tmp_path / "fleet", tmp_path / "home", mode, samples)
     write_key(fleet.folder, "release")
-    options = {"endpoint": server.endpoint, "region": s3.REGION, "requireSignature": ["release.pub.pem"]}
+    options = {"endpoint": own_s3.endpoint, "region": s3.REGION, "requireSignature": ["release.pub.pem"]}
     fleet.spec |= {"store": "s3://models/prod", "storeOptions": options, "models": {M: {}}}
     fleet.spec["serving"] |= {"replicas": 2, "minAvailable": 1}
     fleet.spec["gateway"]["replicas"] = 1
@@ -53,14 +53,14 @@ def refused(fleet: LiveFleet, version: int) -> str:
     return words
 
 
-def test_nothing_serves_that_is_not_signed_or_answers_otherwise(shop: LiveFleet, server: MortalS3) -> None:
+def test_nothing_serves_that_is_not_signed_or_answers_otherwise(shop: LiveFleet, own_s3: MortalS3) -> None:
     """A wrong answer, a changed record and a missing signature are each refused; the right version is promoted."""
     sign = ("--sign", "release.pem")
     with stream(shop, {M: {1}}) as requests:
         push(shop, 2, *sign, expected=7.0)
         assert "golden request 0: predictions[0] is 2.0, expected 7.0" in refused(shop, 2)
         push(shop, 3, *sign)
-        bucket = server.open("prod")
+        bucket = own_s3.open("prod")
         record = bucket.get(f"{M}/3/tfsdeploy.json") or b""
         changed = json.dumps(json.loads(record) | {"by": "mallory@elsewhere"}).encode()
         bucket.put(f"{M}/3/tfsdeploy.json", changed)

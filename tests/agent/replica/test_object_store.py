@@ -7,50 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from tests import s3
 from tests.agent.replica.unit import Unit, unit
-from tests.s3_outage import MortalS3, mortal_s3
+from tests.s3_outage import MortalS3
 from tfsdeploy.protocol.agents import State
 from tfsdeploy.store.objects import ObjectStore
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3]:
-    """An S3 server; the test may do everything, and so may the replica's agent."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
-    with mortal_s3(tmp_path / "s3") as server:
-        yield server
-
-
-@pytest.fixture
-def replica(server: MortalS3, tmp_path: Path, samples: Path) -> Iterator[Unit]:
+def replica(own_s3: MortalS3, tmp_path: Path, samples: Path) -> Iterator[Unit]:
     """A replica of which nothing is on this machine yet; its release names version 1."""
     with unit(tmp_path / "home", samples, "--open_early", "--keep_missing") as made:
-        made.bucket = ("s3://models/prod", server.options)
-        made.release(m={1: publish(server, samples, 1)})
+        made.bucket = ("s3://models/prod", own_s3.options)
+        made.release(m={1: publish(own_s3, samples, 1)})
         yield made
 
 
-def publish(server: MortalS3, samples: Path, version: int) -> str:
+def publish(own_s3: MortalS3, samples: Path, version: int) -> str:
     """Put a version into the bucket; its digest."""
-    return ObjectStore(server.open("prod")).publish("m", samples / f"constant-{version}", version)[0].digest
+    return ObjectStore(own_s3.open("prod")).publish("m", samples / f"constant-{version}", version)[0].digest
 
 
-def test_a_store_that_refuses_is_waited_for(replica: Unit, server: MortalS3) -> None:
+def test_a_store_that_refuses_is_waited_for(replica: Unit, own_s3: MortalS3) -> None:
     """Without rights, bucket or version: not ready, in a sentence, until the store is itself again."""
-    server.allow("writer")
+    own_s3.allow("writer")
     replica.start()
     row = replica.until(1, State.FAILED)
     assert "the store denies this to these credentials" in row.error
     assert_idle(replica)
-    server.allow("writer", "Admin", "Read", "Write", "List")
+    own_s3.allow("writer", "Admin", "Read", "Write", "List")
     replica.until(1, State.AVAILABLE)
     replica.wait("ready", lambda: (status := replica.status()) and status.ready)
     assert replica.answer(1) == [1.0]
 
     # What it has, it serves, whatever becomes of the bucket; what it has not, it says, and waits.
-    server.remove_bucket()
+    own_s3.remove_bucket()
     one = replica.status().models["m"][1]  # type: ignore[union-attr]
     assert one.state is State.AVAILABLE
     record = replica.store.record("m", 1)
@@ -58,8 +48,8 @@ def test_a_store_that_refuses_is_waited_for(replica: Unit, server: MortalS3) -> 
     replica.release(m={1: record.digest, 2: "sha256:of a version that went with the bucket"})
     row = replica.until(2, State.FAILED)
     assert "there is no such bucket" in row.error
-    server.make_bucket()
-    two = publish(server, replica.samples, 2)
+    own_s3.make_bucket()
+    two = publish(own_s3, replica.samples, 2)
     # Somebody else's bytes of the same number are not what the release names.
     replica.wait("other bytes", lambda: (row := replica.row(2)) and "the release names" in (row.error or ""))
     assert replica.answer(1) == [1.0]
@@ -76,7 +66,7 @@ def assert_idle(replica: Unit) -> None:
     assert replica.ask("/readyz")[0] == 503
 
 
-def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, server: MortalS3) -> None:
+def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, own_s3: MortalS3) -> None:
     """A server that starts anew may load it before anybody looked, and then it cannot be mended."""
     replica.start()
     replica.until(1, State.AVAILABLE)
@@ -84,7 +74,7 @@ def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, server
     file = replica.store.version_path("m", 1) / "saved_model.pb"
     file.chmod(0o644)
     file.write_bytes((replica.samples / "constant-2" / "saved_model.pb").read_bytes())
-    server.kill()
+    own_s3.kill()
     replica.start_server()
     said: set[tuple[State, bool]] = set()
 
@@ -96,6 +86,6 @@ def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, server
 
     replica.wait("the version is out", taken_out)
     assert State.AVAILABLE not in {state for state, _ in said}
-    server.start()
+    own_s3.start()
     replica.until(1, State.AVAILABLE)
     assert replica.answer(1) == [1.0]
