@@ -27,6 +27,12 @@ _RETRY = {
     "retry_timeout": timedelta(seconds=150),
 }
 
+# GCS lets a name change once a second, and a claim comes and goes faster; the waits are half a second at least.
+_RETRY_GCS = {
+    **_RETRY,
+    "backoff": {"init_backoff": timedelta(milliseconds=500), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+
 _AWS_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _AWS_CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
@@ -72,6 +78,7 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
     config = config_of(bucket, options)
     if options.get("anonymous"):
         config["skip_signature"] = True
+    retry = _RETRY_GCS if parts.scheme == "gs" else _RETRY
     client: dict[str, Any] = {"timeout": _REQUEST, "connect_timeout": _CONNECT}
     endpoint = str(config.get("endpoint") or config.get("base_url") or "")
     if endpoint.startswith("http://"):
@@ -79,7 +86,7 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
     if options.get("ca_file"):
         client["root_certificate"] = certificates(Path(str(options["ca_file"])))
     try:
-        return make(bucket, prefix=prefix, client_options=client, retry_config=_RETRY, **config)
+        return make(bucket, prefix=prefix, client_options=client, retry_config=retry, **config)
     except Exception as error:
         # obstore.exceptions.BaseError, ValueError and more; their texts may hold what the environment held.
         if "Account must be specified" in str(error):
