@@ -112,7 +112,8 @@ _TRANSPORT = (
     ("incorrectly configured region", _REGION),
     ("169.254.169.254", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
     ("169.254.170.", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
-    ("metadata.google.internal", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
+    ("computeMetadata", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
+    ("invalid_grant", _EXPIRED),
     ("AssumeRole", _Meaning(StoreClosed, "the identity's role cannot be assumed", "look at its trust policy")),
     (
         "InvalidContentType",
@@ -168,7 +169,7 @@ def meaning_of(error: BaseException, where: str) -> StoreError:
 
 
 def _by_answer(text: str) -> _Meaning:
-    if any(place in text for place in ("169.254.", "metadata.google.internal", "AssumeRole")):
+    if any(place in text for place in ("169.254.", "computeMetadata", "AssumeRole", "invalid_grant")):
         # What the surroundings answer when they are asked for credentials is not what the store answers.
         return _by_transport(text)
     code = _CODE.search(text)

@@ -40,6 +40,26 @@ _AWS_CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+
+_SERVICE_ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS must name a service account's key file"
+# What the client's errors have in their text when it is made: the first that is found counts.
+_UNUSABLE = (
+    ("Account must be specified", "no account is named", "set AZURE_STORAGE_ACCOUNT_NAME"),
+    ("Unable to open service account file", "the file with Google's credentials cannot be read", _SERVICE_ACCOUNT),
+    (
+        "service account file: unknown variant",
+        "Google's credentials are of a kind that cannot be used here, such as external_account",
+        "hand over a token of them: GOOGLE_BEARER_TOKEN=$(gcloud auth print-access-token)",
+    ),
+    ("Unable to decode service account file", "Google's credentials are not what they should be", _SERVICE_ACCOUNT),
+    ("pem file", "the private key in Google's credentials cannot be read", _SERVICE_ACCOUNT),
+    ("RSA key", "the private key in Google's credentials cannot be read", _SERVICE_ACCOUNT),
+    (
+        "service account path or service account key",
+        "two of Google's credentials are given",
+        "unset one of GOOGLE_SERVICE_ACCOUNT and GOOGLE_SERVICE_ACCOUNT_KEY",
+    ),
+)
 _PROFILE = {
     "aws_access_key_id": "access_key_id",
     "aws_secret_access_key": "secret_access_key",
@@ -56,7 +76,7 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
 
     Raises:
         UsageError: the URL is none of those.
-        StoreClosed: no account of Azure is named.
+        StoreClosed: no account of Azure is named, or Google's credentials cannot be used.
         TfsdeployError: an option, a CA file or a profile cannot be used.
     """
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -89,8 +109,9 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
         return make(bucket, prefix=prefix, client_options=client, retry_config=retry, **config)
     except Exception as error:
         # obstore.exceptions.BaseError, ValueError and more; their texts may hold what the environment held.
-        if "Account must be specified" in str(error):
-            raise StoreClosed("no account is named", where=url, hint="set AZURE_STORAGE_ACCOUNT_NAME") from error
+        for words, message, hint in _UNUSABLE:
+            if words in str(error):
+                raise StoreClosed(message, where=url, hint=hint) from error
         raise TfsdeployError(
             f"the store's client cannot be set up: {type(error).__name__}",
             where=url,
@@ -118,7 +139,7 @@ def _s3(bucket: str, options: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _gs(_: str, options: Mapping[str, object]) -> dict[str, Any]:
-    return {"base_url": options["endpoint"]} if options.get("endpoint") else {}
+    return {"base_url": str(options["endpoint"]).rstrip("/")} if options.get("endpoint") else {}
 
 
 def _az(_: str, options: Mapping[str, object]) -> dict[str, Any]:
