@@ -70,7 +70,7 @@ class Azure:
         """The variables that open it."""
         return {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": KEY}
 
-    def make_container(self, name: str) -> str:
+    def make_bucket(self, name: str) -> str:
         """An empty container; its URL."""
         headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
         told = "".join(f"{name}:{value}\n" for name, value in headers.items())

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.azure import Azure, azure_server, works
+from tests.gcs import Gcs, gcs_server
 from tests.s3 import KEY, S3, SECRET, s3_server
 from tests.s3_outage import MortalS3, mortal_s3
 
@@ -38,6 +40,28 @@ def s3_bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     return f"{s3.make_bucket(f'models-{next(_NUMBERS)}')}/prod"
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
+    """Azure's emulator; tests take containers of their own."""
+    if not works():
+        pytest.skip("Azure's emulator needs Node.js and npm")
+    with azure_server(tmp_path_factory.mktemp("azure")) as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gcs]:
+    """A stand-in for GCS, which the test may change; the credentials are in the environment, and no others."""
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "GCE_"))]:
+        monkeypatch.delenv(name)
+    # Where `gcloud` keeps those of whoever runs the tests.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with gcs_server(tmp_path) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is asked of an object store, on a real one, and the words for every way in which it says no."""
+"""What is asked of an object store, on a real one (S3; GCS' protocol on a stand-in), and the words for its refusals."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from itertools import islice
 
 import pytest
 
+from tests.gcs import Gcs
 from tests.s3 import READER_KEY, READER_SECRET, S3
 from tests.server.live import free_ports
 from tfsdeploy.store.answers import Replaced, StoreAway, StoreError, Taken
 from tfsdeploy.store.bucket import Bucket
 
 
-@pytest.fixture
-def bucket(s3: S3, s3_bucket: str) -> Bucket:
-    return s3.open(s3_bucket)
+@pytest.fixture(params=["s3", "gcs"])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    if request.param == "s3":
+        url: str = request.getfixturevalue("s3_bucket")
+        return request.getfixturevalue("s3").open(url)
+    gcs: Gcs = request.getfixturevalue("gcs")
+    return gcs.open(f"{gcs.make_bucket('models')}/prod")
 
 
 def test_round_trip(bucket: Bucket) -> None:
@@ -30,6 +35,14 @@ def test_round_trip(bucket: Bucket) -> None:
     bucket.copy("m/1/a", "m/1/b")
     bucket.delete(["m/1/a", "m/1/gone"])
     assert [entry.key for entry in bucket.list("m")] == ["m/1/b"]
+
+
+def test_what_is_gone_keeps_nothing_from_being_deleted(bucket: Bucket) -> None:
+    keys = [f"m/{number}" for number in range(40)]
+    for key in keys[::2]:
+        bucket.put(key, b"")
+    bucket.delete(keys)
+    assert list(bucket.list()) == []
 
 
 def test_conditional_writes(bucket: Bucket) -> None:
