@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import batching
 from tfsdeploy.server.batch_threads import Threads
+from tfsdeploy.server.beside import beside_requests
 from tfsdeploy.server.flags import Flags, say
 from tfsdeploy.server.loading import import_tensorflow
 from tfsdeploy.server.metrics import Metrics
@@ -47,7 +49,7 @@ class Loader:
         # Not a folder, or gone again: that is said before anything is tried.
         os.scandir(path).close()
         model = self._opened(path)
-        model.prepare(flags.rest_api_timeout_in_ms)
+        beside_requests(partial(model.prepare, flags.rest_api_timeout_in_ms))
         try:
             if flags.enable_model_warmup:
                 self._warm_up(model, path)

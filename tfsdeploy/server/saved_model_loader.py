@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from tfsdeploy.protocol.status import Failed, code_of
+from tfsdeploy.server.beside import beside_requests
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
 
@@ -54,10 +56,11 @@ def load(path: str, tags: Sequence[str], config: Any, metrics: Metrics) -> tuple
     begun = time.perf_counter()
     stages: tuple[float, float] | None = None
     try:
-        meta = _meta_graph(path, tags)
+        meta = beside_requests(partial(_meta_graph, path, tags))
+        # Here, as its threads are those of requests.
         session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            stages = _filled(session, path, meta, metrics)
+            stages = beside_requests(partial(_filled, session, path, meta, metrics))
         except tf.errors.OpError as error:
             session.close()
             raise Failed(code_of(error.error_code), error.message) from error

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfsdeploy.protocol.status import Failed, code_of
 from tfsdeploy.server.batch_threads import Line, Threads
 from tfsdeploy.server.batching import Parameters
+from tfsdeploy.server.beside import beside_requests
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.pace import Pace, WouldWait, size_of, thread_seconds
 
@@ -181,6 +182,9 @@ class Servable(ABC):
     def close(self) -> None:
         """Give the model's memory back."""
         self._calls.clear()
+        beside_requests(self._let_go)
+
+    def _let_go(self) -> None:
         self._release()
         gc.collect()
 
