@@ -69,7 +69,7 @@ def follow(now: Moment, step: dict[str, Any]) -> Moment:
     for name in ("silent", "start_over"):
         if name in step:
             now = replace(now, **{name: step[name]})
-    for name in ("drained", "overdue", "reloaded"):
+    for name in ("drained", "overdue", "reloaded", "unsure"):
         now = replace(now, **{name: frozenset(key(text) for text in step.get(name, []))})
     return now
 
@@ -137,7 +137,9 @@ def moments(draw: st.DrawFn) -> tuple[Moment, bool]:
         by_model[model] = (*by_model.get(model, ()), StatusRow(version, state, code, "cannot" if code != "OK" else ""))
     drained = draw(st.frozensets(KEYS))
     silent = told is not None and draw(st.booleans())
-    return Moment(wanted, files, None if told is None else by_model, Memory(), silent, drained), draw(st.booleans())
+    rows = None if told is None else by_model
+    unsure = draw(st.frozensets(KEYS))
+    return Moment(wanted, files, rows, Memory(), silent, drained, unsure=unsure), draw(st.booleans())
 
 
 @settings(max_examples=400)
@@ -157,6 +159,7 @@ def test_whatever_happens(course: list[tuple[Moment, bool]]) -> None:
             if state is State.AVAILABLE:
                 assert row is not None
                 assert row.state == "AVAILABLE"
+                assert one not in moment.unsure
                 assert one in before.listed, "a row of a version that was not listed is an earlier life's"
                 assert one not in before.departing
                 assert memory.listed[one] == now.wanted[one], "other bytes"
@@ -169,8 +172,12 @@ def test_whatever_happens(course: list[tuple[Moment, bool]]) -> None:
         if moment.rows is not None:
             for one in before.listed.keys() - memory.listed.keys():
                 row = moment.row(one)
-                serving = row is not None and row.state == "AVAILABLE" and not moment.silent
+                # What is blamed for the death before this moment was not in use since.
+                blamed = one in before.failed
+                there = row is not None and row.state == "AVAILABLE" and one not in moment.unsure
+                serving = there and not moment.silent and not blamed
                 kept_as_it_was = now.wanted.get(one) == before.listed[one] and one not in memory.failed
+                kept_as_it_was = kept_as_it_was and one not in moment.unsure
                 assert not kept_as_it_was
                 assert not serving or one in moment.drained, "taken away while gateways use it"
             new_names = {m for m, _ in memory.listed} - {m for m, _ in before.listed}

@@ -105,6 +105,29 @@ def test_a_mount_that_comes_back_with_other_bytes(replica: Unit, mount: Mount, t
     replica.wait("it is over", lambda: _error(replica) is None)
 
 
+def test_a_mount_that_glitches_while_a_version_loads(replica: Unit, mount: Mount, tmp_path: Path) -> None:
+    """What a server had read by then may be half a version: nobody is told that it serves, and it is loaded anew."""
+    digest = FileStore(tmp_path / "behind").publish("m", replica.samples / "slow", 3)[0].digest
+    replica.release(m={1: _digest(tmp_path, 1), 3: digest})
+    assert replica.server is not None
+    server = replica.server.pid
+    replica.wait("the server reads", lambda: (server, "saved_model.pb") in mount.read and replica.says(3) == "LOADING")
+    mount.set("empty")
+    told = set()
+
+    def taken_back() -> bool:
+        row = replica.row(3)
+        told.add(row.state if row else None)
+        return row is not None and row.state is State.FAILED and replica.says(3) == "END"
+
+    replica.wait("the server is to let go of it", taken_back)
+    assert State.AVAILABLE not in told
+    assert replica.answer(1) == [1.0]
+    mount.set("well")
+    replica.until(3, State.AVAILABLE)
+    assert replica.answer(3) == [0.0]
+
+
 def _error(replica: Unit) -> str | None:
     status = replica.status()
     return "no status" if status is None else status.store_error

@@ -185,6 +185,16 @@ class Unit:
         finally:
             connection.close()
 
+    def says(self, version: int, model: str = "m") -> str | None:
+        """The state that the model server itself tells."""
+        connection = HTTPConnection(f"127.0.0.1:{self.ports[1]}", timeout=10)
+        try:
+            connection.request("GET", f"/v1/models/{model}/versions/{version}")
+            rows = json.loads(connection.getresponse().read()).get("model_version_status", [])
+            return str(rows[0]["state"]) if rows else None
+        finally:
+            connection.close()
+
     def log(self, process: str) -> str:
         """What a process wrote."""
         file = self.home / f"{process}.log"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tfsdeploy.agent.handshake import Handshake
 from tfsdeploy.agent.release_page import release_page
 from tfsdeploy.agent.replica.announce import announce, retract
-from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, lost, recovered
+from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, lost, recovered, settled
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.folder import Folder
 from tfsdeploy.agent.replica.leaving import Acknowledgements
@@ -135,6 +135,9 @@ class ReplicaAgent:
         self._stale_since: dict[Key, float] = {}
         self._reloaded: set[Key] = set()
         self._unloaded: set[Key] = set()
+        # What a server has by the time that an agent is started again was looked at by the one before.
+        self._sure: set[Key] | None = None
+        self._unsure: set[Key] = set()
         self._down_since = 0.0
         self._asked = 0.0
         self._turn = 0
@@ -234,6 +237,7 @@ class ReplicaAgent:
         anew = self._rows is None or self._silent or not self._server.connected
         if not await self._server.connect():
             self._silence.heard()
+            self._sure = set()
             self._gone()
             return
         self._down_since = time.monotonic()
@@ -259,6 +263,16 @@ class ReplicaAgent:
             self._silence.heard()
             self._rows = rows if anew else {**(self._rows or {}), **rows}
             self._silent = False
+            self._doubt(settled(self._memory, self._rows))
+
+    def _doubt(self, there: frozenset[Key]) -> None:
+        """Look at the files of what the server is newly done with: it may have read while they were not all there."""
+        self._sure = set(there) if self._sure is None else self._sure & there
+        if self._store is None:
+            return  # what was fetched is on this machine's own disk
+        new = there - self._sure - self._unsure
+        self._unsure = (self._unsure & there) | new
+        self._files.look_again(new)
 
     def _questions(self, anew: bool) -> list[str]:
         """The models to ask for: all, or those that move and one that rests; anything sudden shows otherwise."""
@@ -296,6 +310,10 @@ class ReplicaAgent:
         # A store that is away hides what a server has read at its start, not what it may yet read.
         self._reloaded = {key for key in self._reloaded if key in files and files[key].state not in ("present", "away")}
         self._unloaded = {key for key in self._unloaded if key in files and files[key].state != "present"}
+        self._sure = (self._sure or set()) | {
+            key for key in self._unsure if key in files and files[key].state == "present"
+        }
+        self._unsure -= self._sure
         patience = START_SECONDS + sum(found.total for found in files.values()) / START_BYTES_PER_SECOND
         drained = self._uses.drained()
         return Moment(
@@ -307,6 +325,7 @@ class ReplicaAgent:
             drained=frozenset(key for key in self._memory.listed if key in drained),
             start_over=self._rows is None and now - self._down_since > patience,
             reloaded=frozenset(self._reloaded | self._unloaded),
+            unsure=frozenset(self._unsure),
             overdue=frozenset(key for key, since in self._stale_since.items() if now - since > STALE_SECONDS),
         )
 

@@ -66,6 +66,8 @@ class Moment:
         reloaded: versions that a server may have loaded anew by itself, such as one that was started again, whose bytes
             were not looked at since or were found bad.
         overdue: versions whose END row has been taken for an old one for so long that it must be their own.
+        unsure: versions that the server has come to an end with, and whose files were not seen whole since. What was
+            read while a mount was away for a moment is not the version: a SavedModel without its variables loads.
     """
 
     wanted: Mapping[Key, str | None]
@@ -77,6 +79,7 @@ class Moment:
     start_over: bool = False
     reloaded: frozenset[Key] = frozenset()
     overdue: frozenset[Key] = frozenset()
+    unsure: frozenset[Key] = frozenset()
 
     def row(self, key: Key) -> StatusRow | None:
         """The server's row of a version."""
@@ -100,11 +103,14 @@ class Moment:
         """Whether a version answers requests: listed, and AVAILABLE in a row that is not from an earlier life."""
         row = self.row(key)
         there = row is not None and row.state == "AVAILABLE"
-        return there and not self.silent and key in self.memory.listed and key not in self.reloaded
+        sure = key not in self.reloaded and key not in self.unsure
+        return there and not self.silent and key in self.memory.listed and sure
 
     def damaged(self, key: Key) -> bool:
-        """Whether a version may have been loaded from bytes that are not those of its commit record."""
-        return key in self.reloaded and self.file(key).state == "bad"
+        """Whether a version may have been loaded from other bytes than those of its commit record, or not from all."""
+        state = self.file(key).state
+        half = key in self.unsure and state in ("bad", "refused", "away")
+        return half or (key in self.reloaded and state == "bad")
 
     def presentable(self, key: Key) -> bool:
         """Whether a version may be listed: wanted, its bytes true, and not known to fail."""
@@ -200,6 +206,22 @@ def lost(memory: Memory, before: Rows, after: Rows) -> frozenset[Key]:
     return frozenset((was - still) & memory.listed.keys())
 
 
+def settled(memory: Memory, rows: Rows) -> frozenset[Key]:
+    """The listed versions of which the server has come to an end: it has them, or says why not.
+
+    Args:
+        memory: what is remembered.
+        rows: what the server says.
+    """
+    ended = {
+        (model, row.version)
+        for model, of_model in rows.items()
+        for row in of_model
+        if row.state == "AVAILABLE" or (row.state == "END" and row.code != "OK")
+    }
+    return frozenset(ended & memory.listed.keys() - memory.stale)
+
+
 def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
     """What may be taken for listed when nothing is remembered but a server serves: what it has, as far as wanted."""
     there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
@@ -227,7 +249,7 @@ def _learn(now: Moment) -> Memory:
     proven, failed, deaths = dict(memory.proven), dict(memory.failed), dict(memory.deaths)
     for key, digest in memory.listed.items():
         row = now.row(key)
-        if row is None or key in stale:
+        if row is None or key in stale or key in now.unsure:
             continue
         if row.state == "AVAILABLE":
             proven[key] = digest

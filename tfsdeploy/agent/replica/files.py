@@ -175,9 +175,10 @@ class VersionFiles:
         threading.Thread(target=work, name="hold", daemon=True).start()
         return held
 
-    def look_again(self) -> None:
-        """Look anew at everything; until that is done nothing is known."""
-        self._looked = {key: _Looked(looked.digest, UNKNOWN) for key, looked in self._looked.items()}
+    def look_again(self, keys: Iterable[Key] | None = None) -> None:
+        """Look anew at some versions, or at all; until that is done nothing is known of them."""
+        for key in list(self._looked) if keys is None else self._looked.keys() & keys:
+            self._looked[key] = _Looked(self._looked[key].digest, UNKNOWN)
 
     def close(self) -> None:
         """Stop looking, and let go of what is in use."""
