@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.replica.unit import Unit, unit
+from tests.gcs import Gcs
 from tests.s3_outage import MortalS3
 from tfsdeploy.protocol.agents import State
 from tfsdeploy.store.objects import ObjectStore
@@ -89,3 +90,22 @@ def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, own_s3
     own_s3.start()
     replica.until(1, State.AVAILABLE)
     assert replica.answer(1) == [1.0]
+
+
+def test_a_workload_of_google_is_let_in_by_its_identity(
+    gcs: Gcs, tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on GKE: nothing is handed over, and the metadata server has a token as soon as the account is bound."""
+    url = gcs.make_bucket("models")
+    digest = ObjectStore(gcs.open(url)).publish("m", samples / "constant-1", 1)[0].digest
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+    for name in ("GCE_METADATA_HOST", "GCE_METADATA_IP"):
+        monkeypatch.setenv(name, f"127.0.0.1:{gcs.port}")
+    with unit(tmp_path / "home", samples, "--open_early", "--keep_missing") as replica:
+        replica.bucket = (url, gcs.options)
+        replica.release(m={1: digest})
+        replica.start()
+        assert "no credentials were found" in replica.until(1, State.FAILED).error
+        gcs.has_identity = True
+        replica.until(1, State.AVAILABLE)
+        assert replica.answer(1) == [1.0]
