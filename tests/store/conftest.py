@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.gcs import Gcs
+from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.example import write_example
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A prefix in a bucket that is the test's alone: on a real S3 server, and on a stand-in for GCS."""
+    if request.param == "s3":
+        url: str = request.getfixturevalue("s3_bucket")
+        return request.getfixturevalue("s3").open(url)
+    gcs: Gcs = request.getfixturevalue("gcs")
+    return gcs.open(f"{gcs.make_bucket('models')}/prod")
 
 
 @pytest.fixture(scope="session")

@@ -7,20 +7,10 @@ from itertools import islice
 
 import pytest
 
-from tests.gcs import Gcs
 from tests.s3 import READER_KEY, READER_SECRET, S3
 from tests.server.live import free_ports
 from tfsdeploy.store.answers import Replaced, StoreAway, StoreError, Taken
 from tfsdeploy.store.bucket import Bucket
-
-
-@pytest.fixture(params=["s3", "gcs"])
-def bucket(request: pytest.FixtureRequest) -> Bucket:
-    if request.param == "s3":
-        url: str = request.getfixturevalue("s3_bucket")
-        return request.getfixturevalue("s3").open(url)
-    gcs: Gcs = request.getfixturevalue("gcs")
-    return gcs.open(f"{gcs.make_bucket('models')}/prod")
 
 
 def test_round_trip(bucket: Bucket) -> None:

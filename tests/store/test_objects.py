@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3 import S3
 from tfsdeploy.errors import Busy, UsageError
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import decode, encode
@@ -17,11 +16,6 @@ from tfsdeploy.store.objects import ObjectStore
 Example = Callable[..., Path]
 
 LARGE = {"variables/variables.data-00000-of-00001": b"0123456789abcdef" * 650_000, "assets/words": b"a\nb\n"}
-
-
-@pytest.fixture
-def bucket(s3: S3, s3_bucket: str) -> Bucket:
-    return s3.open(s3_bucket)
 
 
 @pytest.fixture
