@@ -14,7 +14,7 @@ from tfsdeploy.store.answers import Replaced, StoreError
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.verify import Damaged
 
-RANGE, LEAST_RANGE, LARGEST_RANGE = 2 << 20, 64 << 10, 8 << 20
+RANGE, LEAST_RANGE, LARGEST_RANGE = 2 << 20, 64 << 10, 4 << 20
 """Bytes of a range: while nothing is known of the line, of one that has a share of it only, and at most."""
 
 LARGEST_REQUEST = 256 << 20
