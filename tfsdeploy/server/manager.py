@@ -67,7 +67,8 @@ class Manager(Generic[Servable]):
     Args:
         load: makes a servable of a version's path; raises `Failed`, or OSError for a path that is no folder.
         threads: how many loads run at once; of one model always one at a time.
-        unload_threads: how many unloads; None: they share the threads of the loads.
+        unload_threads: how many unloads; None: they share the threads of the loads. One thread for both is the one
+            that takes up new lists of versions, too.
         retries: attempts after the first.
         retry_seconds: between two attempts; the thread sleeps meanwhile, as the original's does.
         like_tfs: a version that is wanted again while it leaves waits as in the original.
@@ -204,8 +205,9 @@ class Manager(Generic[Servable]):
 
     def _advance(self) -> None:
         """Start everything that may start now, unloads first; with the lock held."""
-        for model_name in sorted(self._pending):
-            self._take_pending(model_name)
+        if not self._held_up:
+            for model_name in sorted(self._pending):
+                self._take_pending(model_name)
         actions = [
             (model_name, action)
             for model_name in sorted(self._versions.keys() - self._busy.keys())
@@ -215,6 +217,11 @@ class Manager(Generic[Servable]):
             if not self._closing.is_set() and self._has_thread(action.what):
                 self._begin(self._versions[model_name][action.version], action)
         self._changed.notify_all()
+
+    @property
+    def _held_up(self) -> bool:
+        """Whether the one thread that does everything is at work: then the original learns of no new versions, either."""
+        return self._threads == (1, None) and bool(self._busy)
 
     def _has_thread(self, what: Work) -> bool:
         loads, unloads = self._threads
