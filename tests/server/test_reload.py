@@ -12,6 +12,7 @@ import pytest
 from tests.server.arrays import LIMIT_SECONDS, half_plus_two
 from tfsdeploy.protocol.model_config import Latest, ModelConfig, Policy, Specific, render
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server import reload
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags
 from tfsdeploy.server.manager import Manager
@@ -167,6 +168,22 @@ def test_the_same_file_again_loads_nothing_anew(unit: Unit) -> None:
         unit.write(unit.entry("m"))
         unit.reloader.apply((unit.entry("m"),))
     assert unit.loads == [str(unit.folder / "m" / "1")]
+
+
+@pytest.mark.parametrize("like_tfs", [False, True], ids=["own", "like-tfs"])
+def test_a_reload_is_answered_before_what_it_drops_is_unloaded(
+    like_tfs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Unit(tmp_path, like_tfs=like_tfs, polls=0)
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    monkeypatch.setattr(reload, "ANSWER_SECONDS", 1.0)
+    unit.core.reload(())
+    assert unit.manager.status("m")[0].state == "AVAILABLE"
+    unit.becomes("m", {1: "END"})
+    unit.close()
 
 
 def test_what_is_no_configuration_is_told_once_until_the_file_changes(

@@ -99,9 +99,7 @@ class Reloader:
             self.apply(models)
             return
         new = self.apply(models, only_new=True)
-        later = threading.Timer(ANSWER_SECONDS, self._scan)
-        later.daemon = True
-        later.start()
+        self._after_the_answer(self._scan)
         aspired = {name: self._core.manager.aspired(name) for name in new}
         missing = {name: self._told.get(name, "") for name, versions in aspired.items() if not versions}
         self._wait_for(new - missing.keys(), "model", missing)
@@ -140,7 +138,7 @@ class Reloader:
             self._core.served = frozenset(model.name for model in models)
             self._core.unready = self._unready
             if self._flags.like_tfs:
-                self._unload_others()
+                self._after_the_answer(self._unload_others)
                 self._wait_for(new, "servable" if first else "model")
             elif self._flags.file_system_poll_wait_seconds >= 0:
                 self._scan(new if only_new else None)
@@ -271,6 +269,11 @@ class Reloader:
         self._scan()
         while interval > 0 and not self._stopping.wait(interval):
             self._scan()
+
+    def _after_the_answer(self, work: Callable[[], None]) -> None:
+        later = threading.Timer(ANSWER_SECONDS, work)
+        later.daemon = True
+        later.start()
 
     def _background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
