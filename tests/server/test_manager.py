@@ -291,6 +291,27 @@ def test_loads_are_tried_again_as_often_as_told(failures: int, ends: str) -> Non
     unit.manager.close()
 
 
+def test_a_model_is_tried_when_each_of_its_versions_is(unit: Unit) -> None:
+    unit.memory.shut("/m/1")
+    unit.memory.failures["/m/2"] = 1
+    unit.aspire(1, 2, 3)
+    unit.becomes(_1="LOADING", _2="END", _3="AVAILABLE")
+    assert not unit.manager.tried("m")
+    unit.memory.open("/m/1")
+    unit.becomes(_1="AVAILABLE", _2="END", _3="AVAILABLE")
+    assert unit.manager.tried("m")
+
+
+def test_a_version_that_waits_for_one_that_is_retried_counts_as_tried() -> None:
+    memory = Memory()
+    memory.failures["/m/2"] = 1
+    manager: Manager[Servable] = Manager(memory.load, threads=2, retries=1, retry_seconds=3600)
+    manager.aspire({"m": {1: "/m/1", 2: "/m/2"}})
+    assert manager.wait(lambda: manager.tried("m"), LIMIT_SECONDS)
+    assert [row.state for row in manager.status("m")] == ["LOADING", "START"]
+    manager.close()
+
+
 def test_a_load_given_up_between_two_attempts_ends_as_cancelled() -> None:
     unit = Unit(retries=5)
     unit.memory.failures["/m/1"] = 6

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.server.arrays import LIMIT_SECONDS, half_plus_two
-from tfsdeploy.protocol.model_config import Latest, ModelConfig, Policy, Specific, render
+from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific, render
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import reload
 from tfsdeploy.server.core import Core
@@ -231,6 +231,25 @@ def test_a_failed_version_is_no_reason_not_to_start(own: Unit) -> None:
     own.write(own.entry("m"))
     own.reloader.start()
     own.becomes("m", {1: "END"})
+
+
+def test_the_first_loads_are_those_of_every_version(own: Unit) -> None:
+    for version in (1, 2, 3):
+        own.publish("m", version)
+    own.write(own.entry("m", All()))
+    own.reloader.start()
+    own.reloader.first_loads()
+    assert {row.state for row in own.manager.status("m")} == {"AVAILABLE"}
+
+
+def test_like_the_original_the_start_lasts_until_every_version_is_there(like_tfs: Unit) -> None:
+    for version in (1, 2, 3):
+        like_tfs.publish("m", version)
+    like_tfs.write(like_tfs.entry("m", All()))
+    like_tfs.reloader.start()
+    assert [(row.version, row.state) for row in like_tfs.manager.status("m")] == [
+        (3, "AVAILABLE"), (2, "AVAILABLE"), (1, "AVAILABLE"),
+    ]  # fmt: skip
 
 
 def test_like_the_original_a_failed_version_ends_the_start(like_tfs: Unit) -> None:

@@ -138,12 +138,19 @@ class Manager(Generic[Servable]):
             return frozenset(v.version for v in self._versions.get(model_name, {}).values() if v.aspired)
 
     def tried(self, model_name: str) -> bool:
-        """Whether a model serves, or each version that it should have has failed at least once."""
+        """Whether each version that a model should have was loaded, or tried in vain at least once.
+
+        While one is retried the others, which have to wait for it, count as tried.
+        """
         with self._changed:
             rows = [row for row in self._versions.get(model_name, {}).values() if row.aspired]
-            return any(row.state is State.AVAILABLE for row in rows) or all(
-                row.state is State.END or row.failed for row in rows
-            )
+            new = [row for row in rows if row.state in (State.START, State.LOADING)]
+            return not new or any(row.failed for row in new)
+
+    def idle(self) -> bool:
+        """Whether nothing is loaded or unloaded now."""
+        with self._changed:
+            return not self._busy
 
     def status(self, model_name: str) -> tuple[StatusRow, ...]:
         """All versions that one model ever had, highest first; END rows stay for the life of the process."""
@@ -220,7 +227,7 @@ class Manager(Generic[Servable]):
 
     @property
     def _held_up(self) -> bool:
-        """Whether the one thread that does everything is at work: then the original learns of no new versions, either."""
+        """Whether the one thread that does everything is at work: then no new list is taken up, either."""
         return self._threads == (1, None) and bool(self._busy)
 
     def _has_thread(self, what: Work) -> bool:

@@ -48,7 +48,8 @@ class Reloader:
     def start(self) -> None:
         """Read the configuration for the first time, and keep to it from then on.
 
-        Like the original it then blocks, without a limit, until every model has a version that is AVAILABLE or END.
+        Like the original it then blocks, without a limit, until every model has a version that is AVAILABLE or END, and
+        no other version is about to be.
 
         Raises:
             Failed: the configuration is wrong; like the original also when a version failed to load.
@@ -59,6 +60,8 @@ class Reloader:
         if flags.like_tfs:
             self._background(self._scan_for_ever)
             self.apply(models, first=True)
+            # The original gives up its many threads of the start when the last of them has done its load.
+            self._core.manager.wait(self._core.manager.idle)
             if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
                 self._background(self._poll_config)
         else:
@@ -82,7 +85,7 @@ class Reloader:
         self._stopping.set()
 
     def first_loads(self) -> None:
-        """Wait until each model serves, has been tried in vain, or turned out to have no version."""
+        """Wait until each version of each model was loaded or tried in vain, as far as there are any."""
         manager = self._core.manager
         manager.wait(lambda: all(manager.tried(model.name) for model in self._models))
 
