@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -25,8 +25,14 @@ CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "store" / "answers
 
 class _Handler(BaseHTTPRequestHandler):
     status, body = 200, b""
+    ranges: ClassVar[list[str | None]] = []
+
+    def do_HEAD(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
 
     def do_GET(self) -> None:
+        self.ranges.append(self.headers["Range"])
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
@@ -87,6 +93,16 @@ def test_answers_to_writes(case: dict[str, Any], endpoint: str, monkeypatch: pyt
     with pytest.raises(StoreError) as raised:
         open_bucket("s3://models/prod", {"endpoint": endpoint}).put("a", b"1", create=True)
     assert raised.value.message == case["message"]
+
+
+def test_why_it_is_not_told_what_is_there(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to HEAD has no words; those of another question are not paid for with the whole object."""
+    monkeypatch.setattr(_Handler, "status", 403)
+    monkeypatch.setattr(_Handler, "body", b"<Error><Code>RequestTimeTooSkewed</Code></Error>")
+    monkeypatch.setattr(_Handler, "ranges", asked := [])
+    with pytest.raises(StoreError, match="refuses this machine's clock"):
+        open_bucket("s3://models/prod", {"endpoint": endpoint}).stat("a")
+    assert asked == ["bytes=0-0"]
 
 
 def test_no_credentials_anywhere(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

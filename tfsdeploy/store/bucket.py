@@ -85,8 +85,11 @@ class Bucket:
         except StoreAway:
             raise
         except StoreError:
-            # The answer to this question has no words, such as that it is the clock; that to another one has.
-            if self.get(key) is None:
+            # The answer to this question has no words, such as that it is the clock; that to another one has, and one
+            # byte is enough where it is not refused.
+            try:
+                self.get_range(key, 0, 1)
+            except Replaced:
                 return None
             raise
         return Stat(meta["size"], meta["e_tag"])
