@@ -30,14 +30,14 @@ def replica(name: str, words: str) -> ReplicaStatus | None:
     return ReplicaStatus(name, generation, True, False, "", "", {"ranker": {8: status}})
 
 
-def gateway(name: str, words: str) -> GatewayStatus | None:
+def gateway(name: str, words: str, seen: int) -> GatewayStatus | None:
     """``7:100 @4``, ``silent``, or ``7:100 @4 r1=why``."""
     if words == "silent":
         return None
     parts = words.split(" ", 2)
     traffic = {int(v): int(s) for v, s in (pair.split(":") for pair in parts[0].split("+"))}
     waiting = dict([parts[2].split("=")]) if len(parts) > 2 else {}
-    return GatewayStatus(name, 9, True, False, {"ranker": GatewayModel(int(parts[1][1:]), traffic, waiting)})
+    return GatewayStatus(name, seen, True, False, {"ranker": GatewayModel(int(parts[1][1:]), traffic, waiting)})
 
 
 def snapshot(case: dict[str, Any]) -> Snapshot:
@@ -48,7 +48,7 @@ def snapshot(case: dict[str, Any]) -> Snapshot:
     rollout = Rollout(id=case.get("owner", "mine"), to=8, steps=steps, step=step, by="")
     view = View(
         {name: replica(name, words) for name, words in case.get("replicas", {}).items()},
-        {name: gateway(name, words) for name, words in case.get("gateways", {}).items()},
+        {name: gateway(name, words, case.get("seen", 9)) for name, words in case.get("gateways", {}).items()},
         heard=case.get("heard", True),
     )
     return Snapshot(

@@ -59,8 +59,9 @@ def model(plain: dict[str, Any]) -> ModelRelease:
 def replica(name: str, plain: dict[Any, Any] | str) -> ReplicaStatus | None:
     if isinstance(plain, str):
         return None
-    rows = {version: row(text) for version, text in plain.items() if version != "leaving"}
-    return ReplicaStatus(name, 1, True, plain.get("leaving", False), f"{name}:1", f"{name}:2", {"m": rows})
+    rows = {version: row(text) for version, text in plain.items() if version not in ("leaving", "generation")}
+    generation, leaving = plain.get("generation", GENERATION), plain.get("leaving", False)
+    return ReplicaStatus(name, generation, True, leaving, f"{name}:1", f"{name}:2", {"m": rows})
 
 
 def row(text: str) -> VersionStatus:

@@ -129,12 +129,18 @@ def _while_shifting(now: Snapshot, rollout: Rollout) -> Action:
             share = rollout.steps[rollout.step - 1]
             return Wait({f"step {share} %": f"{now.interval - now.calm:.0f} s until {rollout.steps[rollout.step]} %"})
         return Shift(rollout.steps[rollout.step])
-    refused = {name: why for name, why in behind.items() if "FAILED" in why}
+    refused = {name: why for name, why in behind.items() if "FAILED" in why and _has_seen(now, name)}
     if refused and rollout.step == 1 and len(behind) == len(now.view.gateways):
         return TakeOut(listed(refused))
     if waited_enough(now.view, behind, now.waited, now.timeout):
         return GiveUp(behind)
     return Wait(behind)
+
+
+def _has_seen(now: Snapshot, gateway: str) -> bool:
+    """Whether a gateway speaks of what this run wrote, rather than of an earlier attempt."""
+    status = now.view.gateways.get(gateway)
+    return status is not None and status.generation >= now.written
 
 
 def gateways_behind(view: View, name: str, model: ModelRelease, written: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfsdeploy.gateway.table import Endpoint, ModelTable, Table
 from tfsdeploy.protocol.agents import GatewayModel, ReplicaStatus, State, VersionStatus
@@ -11,6 +11,9 @@ from tfsdeploy.release.model import ModelRelease, Release, Split
 
 NOBODY = {"replicas": "no live replica"}
 """What a barrier waits for when there is nobody to ask: without members it never opens."""
+
+NOT_SEEN = VersionStatus(State.PENDING, "has not seen the change yet")
+"""What counts of a failure that a replica told of an older release: it may have looked before somebody mended it."""
 
 _Members = Mapping[str, ReplicaStatus]
 
@@ -43,13 +46,28 @@ def decide(
         previous: the models of the decision before, of the same life (uid) of the fleet.
         min_available: how many members open the barrier of a rollback; at least one, at most as many as there are.
     """
-    members = {name: status for name, status in sorted(statuses.items()) if status is not None and not status.leaving}
+    members = {
+        name: _as_of(release.generation, status)
+        for name, status in sorted(statuses.items())
+        if status is not None and not status.leaving
+    }
     models = {
         name: _effective(name, model, previous.get(name), members, release.generation, min_available)
         for name, model in release.models.items()
     }
     tables = {name: _table(name, model, models[name].traffic, members) for name, model in release.models.items()}
     return Decision(Table(tables), models)
+
+
+def _as_of(generation: int, status: ReplicaStatus) -> ReplicaStatus:
+    """What a replica says, without its failures if it speaks of an older release."""
+    if status.generation >= generation:
+        return status
+    models = {
+        name: {version: NOT_SEEN if row.state is State.FAILED else row for version, row in versions.items()}
+        for name, versions in status.models.items()
+    }
+    return replace(status, models=models)
 
 
 def _effective(
