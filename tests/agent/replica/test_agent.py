@@ -9,6 +9,7 @@ import signal
 from tests.agent.replica.unit import Unit
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.protocol.agents import State
+from tfsdeploy.release.model import Rollout
 
 
 def test_loads_promotes_and_takes_away(replica: Unit) -> None:
@@ -197,6 +198,36 @@ def test_torn_version_is_not_loaded(like_tfs: Unit) -> None:
     assert "versions" not in like_tfs.config()
     file.write_bytes(whole)
     like_tfs.until(1, State.AVAILABLE)
+
+
+def test_a_promote_asked_again_is_told_only_what_was_seen_since(like_tfs: Unit) -> None:
+    """Also by an agent that missed that the version was taken out in between."""
+    one, two = like_tfs.push(1, "constant-1"), like_tfs.push(2, "constant-2")
+    path = like_tfs.store.version_path("m", 2)
+    file = next(file for file in sorted(path.rglob("*")) if file.is_file() and file.name != RECORD_FILE)
+    good = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(b"x" * len(good))
+    like_tfs.release(m={1: one})
+    like_tfs.start()
+    like_tfs.until(1, State.AVAILABLE)
+    like_tfs.release(rollout=Rollout("first", 2, (100,), 0, ""), m={1: one, 2: two})
+    assert "other bytes" in like_tfs.until(2, State.FAILED).error
+    like_tfs.agent.send_signal(signal.SIGSTOP)
+    like_tfs.release(m={1: one})
+    file.write_bytes(good)
+    again = like_tfs.release(rollout=Rollout("second", 2, (100,), 0, ""), m={1: one, 2: two})
+    like_tfs.agent.send_signal(signal.SIGCONT)
+    told = set()
+
+    def there() -> bool:
+        status = like_tfs.status()
+        row = None if status is None or status.generation < again.generation else status.state("m", 2)
+        told.add(row and row.state)
+        return row is not None and row.state is State.AVAILABLE
+
+    like_tfs.wait("the version", there)
+    assert State.FAILED not in told
 
 
 def test_bytes_that_were_damaged_while_the_server_was_down_are_not_served(replica: Unit) -> None:

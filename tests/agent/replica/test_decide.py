@@ -59,9 +59,11 @@ def test_decides_as_the_case_says(steps: list[dict[str, Any]], tmp_path: Path) -
 def follow(now: Moment, step: dict[str, Any]) -> Moment:
     """The next moment of a case."""
     if step.get("dies"):
-        now = replace(now, memory=died(now.memory, now.rows or {}))
+        now = replace(now, memory=died(now.memory, now.rows or {}, now.promotes))
     if "wanted" in step:
         now = replace(now, wanted=keyed(step["wanted"]))
+    if "promotes" in step:
+        now = replace(now, promotes=keyed(step["promotes"]))
     files = keyed(step["files"]) if "files" in step else {k: f"{f.state} {f.error}" for k, f in now.files.items()}
     now = replace(now, files={k: file(text, now.wanted.get(k)) for k, text in files.items()})
     if "server" in step:
@@ -139,7 +141,8 @@ def moments(draw: st.DrawFn) -> tuple[Moment, bool]:
     silent = told is not None and draw(st.booleans())
     rows = None if told is None else by_model
     unsure = draw(st.frozensets(KEYS))
-    return Moment(wanted, files, rows, Memory(), silent, drained, unsure=unsure), draw(st.booleans())
+    promotes = draw(st.dictionaries(KEYS, st.sampled_from(["first", "second"])))
+    return Moment(wanted, files, rows, Memory(), silent, drained, unsure=unsure, promotes=promotes), draw(st.booleans())
 
 
 @settings(max_examples=400)
@@ -148,7 +151,7 @@ def test_whatever_happens(course: list[tuple[Moment, bool]]) -> None:
     memory, last = Memory(), None
     for moment, death in course:
         if death and last is not None:
-            memory = died(memory, last)
+            memory = died(memory, last, moment.promotes)
         before, now = memory, replace(moment, memory=memory)
         decision = decide(now)
         memory, last = decision.memory, moment.rows

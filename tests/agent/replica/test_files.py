@@ -24,7 +24,7 @@ from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.tree import Progress
-from tfsdeploy.store.verify import VerifiedCache
+from tfsdeploy.store.verify import Damaged, VerifiedCache
 
 ONE: Key = ("m", 1)
 
@@ -166,6 +166,56 @@ def test_looking_again_finds_what_changed_and_knows_nothing_until_then(store: Fi
         assert files.known()[ONE].state == "unknown"
         await settled(files, {ONE: None}, known)
         assert files.known()[ONE].state == "bad"
+
+    look(store, test)
+
+
+def test_what_was_wrong_before_a_promote_asked_anew_does_not_count(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked, "RETRY_SECONDS", (3600.0,))
+    path = store.version_path(*ONE)
+    shutil.copytree(path, tmp_path / "good")
+    remove_a_file(path)
+
+    async def test(files: VersionFiles) -> None:
+        files.want({ONE: None}, {ONE: "first"})
+        assert (await settled(files, {ONE: None}, known)).state == "bad"
+        files.want({ONE: None}, {ONE: "first"})
+        assert files.known()[ONE].state == "bad"
+        shutil.rmtree(path)
+        (tmp_path / "good").rename(path)
+        files.want({ONE: None}, {ONE: "second"})
+        assert files.known()[ONE].state == "unknown"
+        assert (await settled(files, {ONE: None}, known)).state == "present"
+        files.want({ONE: None}, {ONE: "third"})
+        assert files.known()[ONE].state == "present", "what is true stays so"
+
+    look(store, test)
+
+
+def test_a_look_from_before_a_promote_asked_anew_does_not_count(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, mended = threading.Event(), threading.Event()
+    verify = VerifiedCache.verify
+
+    def read_before(cache: VerifiedCache, path: Path, record: Record, progress: Progress) -> None:
+        """The first look reads what is mended before it has come to its end."""
+        if not reads.is_set():
+            reads.set()
+            mended.wait()
+            raise Damaged("as it was before")
+        verify(cache, path, record, progress)
+
+    monkeypatch.setattr(VerifiedCache, "verify", read_before)
+
+    async def test(files: VersionFiles) -> None:
+        files.want({ONE: None}, {ONE: "first"})
+        await asyncio.to_thread(reads.wait)
+        files.want({ONE: None}, {ONE: "second"})
+        mended.set()
+        assert (await settled(files, {ONE: None}, known)).state == "present"
 
     look(store, test)
 

@@ -16,7 +16,7 @@ from typing import Any
 from tests.gateway.harness import free_ports, wait
 from tfsdeploy.protocol.agents import ReplicaStatus, State, VersionStatus, decode_replica, etag
 from tfsdeploy.release.disk import ReleaseFolder
-from tfsdeploy.release.model import Change, ModelRelease, Release
+from tfsdeploy.release.model import Change, ModelRelease, Release, Rollout
 from tfsdeploy.store.store import FileStore
 
 FLEET = "shop"
@@ -62,12 +62,15 @@ class Unit:
         """Publish a version; returns its digest."""
         return self.store.publish(model, self.samples / sample, version)[0].digest
 
-    def release(self, **models: Mapping[int, str | None] | None) -> Release:
+    def release(self, rollout: Rollout | None = None, **models: Mapping[int, str | None] | None) -> Release:
         """Write the next generation: which versions to hold, with digests; None removes a model."""
         folder = ReleaseFolder(self.home)
         before = folder.read()
         change = Change("ann@desk", "", "", "test")
-        held = {name: None if versions is None else ModelRelease(versions, {}) for name, versions in models.items()}
+        held = {
+            name: None if versions is None else ModelRelease(versions, {}, rollout=rollout)
+            for name, versions in models.items()
+        }
         new = (before or Release(FLEET, "one", 0, change)).next(held, change)
         folder.swap(new, before)
         return new

@@ -126,6 +126,7 @@ class ReplicaAgent:
         self._handshake = Handshake(settings.folder, self._wake.set)
         self._release: Release | None = None
         self._wanted: dict[Key, str | None] = {}
+        self._promotes: dict[Key, str] = {}
         self._memory = Memory()
         self._forgot = False
         self._rows: Rows | None = None
@@ -213,7 +214,7 @@ class ReplicaAgent:
             return False  # a server that runs and says nothing yet keeps its configuration
         release = self._release  # looking took time: there may be a newer one
         await self._files.hold(self._wanted, self._memory.listed, self._memory.departing)
-        self._files.want(self._wanted)
+        self._files.want(self._wanted, self._promotes)
         if self._store is not None:
             self._store.look(self._memory.listed)
             if self._store.came_back():
@@ -288,7 +289,7 @@ class ReplicaAgent:
             return
         log.warning("the model server is gone")
         self._metrics.deaths.inc()
-        self._memory = died(self._memory, self._rows)
+        self._memory = died(self._memory, self._rows, self._promotes)
         self._rows, self._silent = None, False
         self._down_since = time.monotonic()
         # Before it starts again: its files may have changed since they were verified.
@@ -297,7 +298,7 @@ class ReplicaAgent:
 
     def _look_again(self) -> None:
         self._files.look_again()
-        self._files.want(self._wanted)
+        self._files.want(self._wanted, self._promotes)
 
     def _moment(self) -> Moment:
         now = time.monotonic()
@@ -327,6 +328,7 @@ class ReplicaAgent:
             reloaded=frozenset(self._reloaded | self._unloaded),
             unsure=frozenset(self._unsure),
             overdue=frozenset(key for key, since in self._stale_since.items() if now - since > STALE_SECONDS),
+            promotes=self._promotes,
         )
 
     def _publish(self, release: Release) -> None:
@@ -384,6 +386,11 @@ class ReplicaAgent:
             (name, version): digest
             for name, model in sorted(release.models.items())
             for version, digest in sorted(model.versions.items())
+        }
+        self._promotes = {
+            (name, model.rollout.to): model.rollout.id
+            for name, model in release.models.items()
+            if model.rollout is not None
         }
         self._wake.set()
 

@@ -68,6 +68,7 @@ class Moment:
         overdue: versions whose END row has been taken for an old one for so long that it must be their own.
         unsure: versions that the server has come to an end with, and whose files were not seen whole since. What was
             read while a mount was away for a moment is not the version: a SavedModel without its variables loads.
+        promotes: of the versions that a promote asks for, which run of it.
     """
 
     wanted: Mapping[Key, str | None]
@@ -80,6 +81,7 @@ class Moment:
     reloaded: frozenset[Key] = frozenset()
     overdue: frozenset[Key] = frozenset()
     unsure: frozenset[Key] = frozenset()
+    promotes: Mapping[Key, str] = field(default_factory=dict)
 
     def row(self, key: Key) -> StatusRow | None:
         """The server's row of a version."""
@@ -174,12 +176,13 @@ def _damaged(now: Moment, statuses: Mapping[Key, VersionStatus]) -> str | None:
     return next((now.file(key).error for key in serving if now.file(key).state == "bad"), None)
 
 
-def died(memory: Memory, rows: Rows) -> Memory:
+def died(memory: Memory, rows: Rows, promotes: Mapping[Key, str]) -> Memory:
     """The server's process ended: nothing of it is left, and what it may have been loading is suspect.
 
     Args:
         memory: what was remembered while it lived.
         rows: the last ones that it told.
+        promotes: of the versions that a promote asks for, which run of it.
     """
     states = {(model, row.version): row.state for model, of_model in rows.items() for row in of_model}
     loading = {
@@ -189,7 +192,7 @@ def died(memory: Memory, rows: Rows) -> Memory:
     failed = dict(memory.failed)
     for key in loading:
         if deaths[key] >= (DEATHS_PROVEN if key in memory.proven else DEATHS_UNPROVEN):
-            failed[key] = Mark(memory.listed[key], DIED)
+            failed[key] = Mark(memory.listed[key], DIED, promotes.get(key))
     return replace(memory, deaths=deaths, failed=failed, departing=frozenset(), stale=frozenset())
 
 
@@ -229,13 +232,15 @@ def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
 
 
 def _forget(now: Moment) -> Memory:
-    """What is no longer asked for, or asked for with other bytes, gets another chance."""
+    """What is no longer asked for, or asked for anew or with other bytes, gets another chance."""
     memory = now.memory
+    # A promote that is asked again may follow so soon that nobody here saw the version leave.
+    anew = {key for key, mark in memory.failed.items() if now.promotes.get(key, mark.promote) != mark.promote}
     return replace(
         memory,
-        failed={key: mark for key, mark in memory.failed.items() if now.same(key, mark.digest)},
+        failed={k: mark for k, mark in memory.failed.items() if k not in anew and now.same(k, mark.digest)},
         proven={k: digest for k, digest in memory.proven.items() if k in memory.listed or now.same(k, digest)},
-        deaths={key: count for key, count in memory.deaths.items() if key in now.wanted},
+        deaths={key: count for key, count in memory.deaths.items() if key not in anew and key in now.wanted},
     )
 
 
@@ -255,7 +260,7 @@ def _learn(now: Moment) -> Memory:
             proven[key] = digest
             deaths.pop(key, None)
         elif row.state == "END" and row.code != "OK":
-            failed[key] = Mark(digest, row.message or row.code)
+            failed[key] = Mark(digest, row.message or row.code, now.promotes.get(key))
             deaths.pop(key, None)
     return replace(memory, departing=departing, stale=stale, proven=proven, failed=failed, deaths=deaths)
 

@@ -66,10 +66,11 @@ class _Stopped(Exception):
 
 @dataclass(slots=True)
 class _Looked:
-    """One version: for which digest it was looked at, what was found, what was logged, when to look again, how far."""
+    """One version: for which digest and promote it was looked at, what was found and logged, when again, how far."""
 
     digest: str | None
     files: Files
+    promote: str | None
     again: float = 0.0
     tries: int = 0
     refusals: int = 0
@@ -119,14 +120,21 @@ class VersionFiles:
         """Whether every wanted version was looked at."""
         return all(looked.files.state not in _LOOKING for looked in self._looked.values())
 
-    def want(self, wanted: Mapping[Key, str | None]) -> None:
-        """Look at what is new, again at what was wrong, and forget the rest; one version at a time."""
+    def want(self, wanted: Mapping[Key, str | None], promotes: Mapping[Key, str] | None = None) -> None:
+        """Look at what is new, again at what was wrong, and forget the rest; one version at a time.
+
+        Args:
+            wanted: versions, with the digests that the release names.
+            promotes: of those that a promote asks for, which run of it. What was wrong before it asked may have been
+                mended since: nothing is known of it until it is looked at anew.
+        """
         for key in self._looked.keys() - wanted.keys():
             del self._looked[key]
         for key, digest in wanted.items():
-            looked = self._looked.get(key)
-            if looked is None or looked.digest != digest:
-                self._looked[key] = _Looked(digest, UNKNOWN)
+            looked, promote = self._looked.get(key), (promotes or {}).get(key)
+            asked_anew = looked is not None and promote not in (None, looked.promote)
+            if looked is None or looked.digest != digest or (asked_anew and looked.files.state != "present"):
+                self._looked[key] = _Looked(digest, UNKNOWN, promote)
         for task in [task for task in self._hung if task.done()]:
             self._hung.remove(task)
             task.result()
@@ -178,7 +186,7 @@ class VersionFiles:
     def look_again(self, keys: Iterable[Key] | None = None) -> None:
         """Look anew at some versions, or at all; until that is done nothing is known of them."""
         for key in list(self._looked) if keys is None else self._looked.keys() & keys:
-            self._looked[key] = _Looked(self._looked[key].digest, UNKNOWN)
+            self._looked[key] = _Looked(self._looked[key].digest, UNKNOWN, self._looked[key].promote)
 
     def close(self) -> None:
         """Stop looking, and let go of what is in use."""

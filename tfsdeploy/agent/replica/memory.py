@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Why a version is not tried again: what went wrong with the bytes of this digest."""
+    """Why a version is not tried again: what went wrong with the bytes of this digest, and for which promote."""
 
     digest: str | None
     error: str
+    promote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,10 @@ def read(file: Path) -> Memory | None:
         return Memory(
             listed=_keyed(plain["listed"]),
             proven=_keyed(plain["proven"]),
-            failed={key: Mark(mark["digest"], str(mark["error"])) for key, mark in _keyed(plain["failed"]).items()},
+            failed={
+                key: Mark(mark["digest"], str(mark["error"]), mark.get("promote"))
+                for key, mark in _keyed(plain["failed"]).items()
+            },
             departing=frozenset(_key(text) for text in plain["departing"]),
             stale=frozenset(_key(text) for text in plain["stale"]),
             deaths={key: int(count) for key, count in _keyed(plain["deaths"]).items()},
@@ -74,7 +78,7 @@ def write(file: Path, memory: Memory) -> None:
     plain = {
         "listed": _plain(memory.listed),
         "proven": _plain(memory.proven),
-        "failed": _plain({key: {"digest": mark.digest, "error": mark.error} for key, mark in memory.failed.items()}),
+        "failed": _plain({key: asdict(mark) for key, mark in memory.failed.items()}),
         "departing": sorted(_text(key) for key in memory.departing),
         "stale": sorted(_text(key) for key in memory.stale),
         "deaths": _plain(memory.deaths),
