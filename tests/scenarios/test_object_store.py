@@ -91,6 +91,37 @@ def test_the_store_is_away(shop: LiveFleet, own_s3: MortalS3) -> None:
     requests.check()
 
 
+def test_the_bucket_is_replaced(shop: LiveFleet, own_s3: MortalS3) -> None:
+    """What serves needs neither the old one nor the new one; from the new one comes only what its records say."""
+    store = ObjectStore(own_s3.open("prod"))
+    shop.promote(M, 2)
+    shop.rollback(M)
+    with stream(shop, {M: {1}}) as requests:
+        own_s3.remove_bucket()
+        assert "there is no such bucket" in shop.promote(M, 3, code=1).document["error"]["message"]
+        own_s3.make_bucket()
+        for part in (shop.servers()[0], shop.replica_agents()[1]):
+            shop.kill(part)
+            shop.healthy()
+        assert "no committed version 3" in shop.promote(M, 3, code=2).document["error"]["message"]
+
+        shop.push(M, 2, "constant-9")
+        (file,) = (f.path for f in _record(store, 2).files if "data-00000" in f.path)
+        whole = store.bucket.get(f"{M}/2/{file}")
+        assert whole is not None
+        store.bucket.put(f"{M}/2/{file}", b"x" * len(whole))
+        refused = shop.promote(M, 2, "--yes", code=4).document["error"]["message"]
+        assert "the store lacks version 1, which serves" in refused
+        assert "other bytes" in shop.promote(M, 2, "--yes", "--force", code=4).document["error"]["message"]
+        store.bucket.put(f"{M}/2/{file}", whole)
+        requests.now(M, {1, 9})
+        shop.promote(M, 2, "--yes", "--force")
+        requests.now(M, {9})
+        assert shop.effective(M, {2: 100})
+    requests.check()
+    shop.healthy()
+
+
 @pytest.fixture
 def apart(planned: LiveFleet) -> LiveFleet:
     """The same, and the replicas have a key pair of their own, which may only read."""
