@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.batch_threads import Line, Threads
 from tfsdeploy.server.batching import Array, Parameters, Queue, Task, alike, check, joined, pieces, read, split
 from tfsdeploy.server.saved_model import SavedModel
-from tfsdeploy.server.servable import Call
+from tfsdeploy.server.servable import Call, Input
 
 TEXT = """max_batch_size { value: 4 } batch_timeout_micros { value: 1000 } num_batch_threads { value: 1 }
 max_enqueued_batches { value: 2 }"""
@@ -155,6 +156,20 @@ def test_a_request_whose_time_is_over_before_its_batch_runs_fails_alone() -> Non
         with pytest.raises(Failed, match="timeout exceeded while waiting in batching queue") as failed:
             late.result(20)
         assert failed.value.code == "RESOURCE_EXHAUSTED"
+
+
+def test_like_the_original_requests_whose_shapes_differ_fail_together() -> None:
+    asked = replace(
+        call(), inputs=(Input("a", "s_a:0", np.dtype(np.float32)), Input("b", "s_b:0", np.dtype(np.float32)))
+    )
+    whole = Parameters(max_batch_size=2, max_execution_batch_size=2, batch_timeout_micros=60_000_000)
+    line = Line(Threads(1, "test"), whole, lambda _, inputs: list(inputs), alone=False)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(line.ask, asked, [np.zeros((1, 2)), np.zeros((1, width))]) for width in (3, 4)]
+        for one in both:
+            with pytest.raises(Failed, match="Tensors with name 's_b:0' from different tasks") as failed:
+                one.result(20)
+            assert failed.value.code == "FAILED_PRECONDITION"
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,8 @@ class Line:
         threads: run its batches.
         parameters: how to batch.
         run: runs the signature; raises `Failed`.
-        alone: run the requests of a batch that failed one by one, so that a bad one fails alone.
+        alone: run the requests of a batch that failed one by one, so that a bad one fails alone, and those whose shapes
+            differ apart.
     """
 
     def __init__(self, threads: Threads, parameters: Parameters, run: Run, *, alone: bool = True) -> None:
@@ -122,7 +123,13 @@ class Line:
             if task.late(now):
                 self._tell(task, Failed("RESOURCE_EXHAUSTED", "Run() timeout exceeded while waiting in batching queue"))
         waiting = [task for task in tasks if not task.late(now)]
-        for group in batching.alike(waiting, pad=self._parameters.pad_variable_length_inputs):
+        pad = self._parameters.pad_variable_length_inputs
+        groups = batching.alike(waiting, pad=pad)
+        if len(groups) > 1 and not pad and not self._alone:
+            for task in waiting:
+                self._tell(task, batching.unlike(waiting))
+            return
+        for group in groups:
             self._answer(group)
 
     def _answer(self, tasks: Sequence[Task]) -> None:

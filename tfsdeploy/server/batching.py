@@ -198,13 +198,30 @@ class Queue:
 def alike(tasks: Sequence[Task], *, pad: bool) -> list[list[Task]]:
     """Tasks grouped by what can be joined: equal shapes but for the 0th dimension, or equal ranks if rows are padded.
 
-    The original fails all of them instead.
+    The original fails all of them instead, with `unlike`.
     """
     groups: dict[Any, list[Task]] = {}
     for task in tasks:
         shapes = tuple((array.dtype.str, array.ndim if pad else array.shape[1:]) for array in task.inputs)
         groups.setdefault(shapes, []).append(task)
     return list(groups.values())
+
+
+def unlike(tasks: Sequence[Task]) -> Failed:
+    """What the original says of tasks that are not all `alike`, when rows are not padded."""
+    names = [known.tensor for known in tasks[0].call.inputs]
+    differing = (
+        name
+        for task in tasks[1:]
+        for name, array, first in zip(names, task.inputs, tasks[0].inputs, strict=True)
+        if array.shape[1:] != first.shape[1:]
+    )
+    return Failed(
+        "FAILED_PRECONDITION",
+        f"Tensors with name '{next(differing, names[0])}' from different tasks have different shapes and padding is "
+        "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
+        "dimensions starting with the first dim.",
+    )
 
 
 def joined(tasks: Sequence[Task], allowed: Sequence[int] = ()) -> list[Array]:
