@@ -141,6 +141,20 @@ class ClusterFleet:
         found = self.namespace.get("pods", "-l", f"app.kubernetes.io/component={component}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    def spread(self, component: str) -> None:
+        """Have a component's two pods on two nodes: the scheduler only prefers that."""
+        cluster = self.namespace.cluster
+        on = {pod["spec"]["nodeName"] for pod in self.pod_objects(component)}
+        if len(on) > 1:
+            return
+        (crowded,) = on
+        cluster.kubectl("cordon", crowded)
+        try:
+            self.namespace.kubectl("delete", "pod", self.pods(component)[0])
+            self.healthy()
+        finally:
+            cluster.kubectl("uncordon", crowded)
+
     def hears_silence(self, address: str) -> bool:
         """Whether the gateway at this address hears nothing from some replica."""
         code, page = self.namespace.ask(f"http://{address}:8502/metrics")

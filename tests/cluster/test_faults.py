@@ -102,6 +102,8 @@ def test_version_fails_on_one_replica_only(fleet: ClusterFleet) -> None:
 
 def test_node_is_lost_without_a_reset(fleet: ClusterFleet) -> None:
     """Its wire is cut: only requests that were at its replica when the gateway noticed may fail."""
+    fleet.spread("serving")
+    fleet.spread("gateway")
     near = fleet.namespace.cluster.nodes[0].name
     (gateway,) = (pod for pod in fleet.pod_objects("gateway") if pod["spec"]["nodeName"] == near)
     address = gateway["status"]["podIP"]
