@@ -302,14 +302,31 @@ def test_a_model_is_tried_when_each_of_its_versions_is(unit: Unit) -> None:
     assert unit.manager.tried("m")
 
 
-def test_a_version_that_waits_for_one_that_is_retried_counts_as_tried() -> None:
+def test_one_that_is_retried_holds_up_no_other_version() -> None:
     memory = Memory()
     memory.failures["/m/2"] = 1
     manager: Manager[Servable] = Manager(memory.load, threads=2, retries=1, retry_seconds=3600)
     manager.aspire({"m": {1: "/m/1", 2: "/m/2"}})
-    assert manager.wait(lambda: manager.tried("m"), LIMIT_SECONDS)
-    assert [row.state for row in manager.status("m")] == ["LOADING", "START"]
+    assert manager.wait(lambda: [row.state for row in manager.status("m")] == ["LOADING", "AVAILABLE"], LIMIT_SECONDS)
+    assert manager.tried("m")
+    assert not manager.idle()
+    manager.aspire({"m": {3: "/m/3"}})
+    ended = ["AVAILABLE", "END", "END"]
+    assert manager.wait(lambda: [row.state for row in manager.status("m")] == ended, LIMIT_SECONDS)
+    assert manager.status("m")[1].code == "CANCELLED"
     manager.close()
+
+
+def test_a_retry_waits_for_the_load_that_began_meanwhile() -> None:
+    unit = Unit(retries=1)
+    unit.memory.failures["/m/2"] = 1
+    unit.memory.shut("/m/1")
+    unit.aspire(1, 2)
+    unit.memory.reached("/m/1")
+    assert (unit.memory.loads, unit.rows()) == (["/m/2", "/m/1"], {1: "LOADING", 2: "LOADING"})
+    unit.memory.open("/m/1")
+    unit.becomes(_1="AVAILABLE", _2="AVAILABLE")
+    unit.manager.close()
 
 
 def test_a_load_given_up_between_two_attempts_ends_as_cancelled() -> None:

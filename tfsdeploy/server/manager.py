@@ -92,7 +92,7 @@ class Manager(Generic[Servable]):
         self._changed = threading.Condition()
         self._versions: dict[str, dict[int, _Version[Servable]]] = {}
         self._pending: dict[str, Mapping[int, str]] = {}
-        self._busy: dict[str, Work] = {}
+        self._busy: dict[str, tuple[Work, _Version[Servable]]] = {}
         self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="manager")
 
@@ -138,19 +138,16 @@ class Manager(Generic[Servable]):
             return frozenset(v.version for v in self._versions.get(model_name, {}).values() if v.aspired)
 
     def tried(self, model_name: str) -> bool:
-        """Whether each version that a model should have was loaded, or tried in vain at least once.
-
-        While one is retried the others, which have to wait for it, count as tried.
-        """
+        """Whether each version that a model should have was loaded, or tried in vain at least once."""
         with self._changed:
             rows = [row for row in self._versions.get(model_name, {}).values() if row.aspired]
-            new = [row for row in rows if row.state in (State.START, State.LOADING)]
-            return not new or any(row.failed for row in new)
+            return all(row.failed for row in rows if row.state in (State.START, State.LOADING))
 
     def idle(self) -> bool:
-        """Whether nothing is loaded or unloaded now."""
+        """Whether nothing is loaded, retried or unloaded now."""
         with self._changed:
-            return not self._busy
+            loading = any(v.state is State.LOADING for versions in self._versions.values() for v in versions.values())
+            return not self._busy and not loading
 
     def status(self, model_name: str) -> tuple[StatusRow, ...]:
         """All versions that one model ever had, highest first; END rows stay for the life of the process."""
@@ -228,13 +225,17 @@ class Manager(Generic[Servable]):
     @property
     def _held_up(self) -> bool:
         """Whether the one thread that does everything is at work: then no new list is taken up, either."""
-        return self._threads == (1, None) and bool(self._busy)
+        return self._alone and bool(self._busy)
+
+    @property
+    def _alone(self) -> bool:
+        return self._threads == (1, None)
 
     def _has_thread(self, what: Work) -> bool:
         loads, unloads = self._threads
         if unloads is None:
             return len(self._busy) < loads
-        busy = sum(other == what for other in self._busy.values())
+        busy = sum(other == what for other, _ in self._busy.values())
         return busy < (loads if what == "load" else unloads)
 
     def _snapshots(self, model_name: str) -> list[Snapshot]:
@@ -255,7 +256,7 @@ class Manager(Generic[Servable]):
                 versions[number] = _Version(model_name, number, path)
 
     def _begin(self, version: _Version[Servable], action: Action) -> None:
-        self._busy[version.model] = action.what
+        self._busy[version.model] = action.what, version
         if action.what == "load":
             version.state = State.LOADING
             self._pool.submit(self._guarded, self._load, version)
@@ -270,8 +271,7 @@ class Manager(Generic[Servable]):
             say(f"{version.model}/{version.version}: {type(error).__name__}: {error}")
             version.state, version.error = State.END, Failed("INTERNAL", f"{type(error).__name__}: {error}")
         with self._changed:
-            self._busy.pop(version.model, None)
-            self._advance()
+            self._done(version)
 
     def _load(self, version: _Version[Servable]) -> None:
         name = f"{{name: {version.model} version: {version.version}}}"
@@ -305,12 +305,29 @@ class Manager(Generic[Servable]):
         if error is None:
             say(f"Successfully loaded servable version {name}")
 
+    def _done(self, version: _Version[Servable]) -> None:
+        """Let what waits for a version's work begin; with the lock held."""
+        if version.model in self._busy and self._busy[version.model][1] is version:
+            del self._busy[version.model]
+        self._advance()
+
     def _rested(self, version: _Version[Servable]) -> bool:
-        """Wait between two attempts, unless nobody wants the version any more; False when the manager closes."""
-        if self._like_tfs:
+        """Wait between two attempts, here unless nobody wants the version any more; False when the manager closes.
+
+        Other versions of the model are loaded and unloaded meanwhile, but by one thread for all there is none for them.
+        """
+        if self._alone:
             return not self._closing.wait(self._retry_seconds)
         with self._changed:
-            self._changed.wait_for(lambda: self._closing.is_set() or not version.aspired, self._retry_seconds)
+            self._done(version)
+            self._changed.wait_for(
+                lambda: self._closing.is_set() or not (version.aspired or self._like_tfs), self._retry_seconds
+            )
+            if version.aspired:
+                self._changed.wait_for(
+                    lambda: self._closing.is_set() or (version.model not in self._busy and self._has_thread("load"))
+                )
+                self._busy[version.model] = "load", version
         return not self._closing.is_set()
 
     def _unload(self, version: _Version[Servable]) -> None:
