@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -33,6 +36,26 @@ def test_its_errors_are_told() -> None:
         beside_requests(lambda: {}["here"])
 
 
+def test_what_failed_is_let_go_of() -> None:
+    class Large:
+        pass
+
+    seen: list[weakref.ref[Large]] = []
+
+    def work() -> None:
+        large = Large()
+        seen.append(weakref.ref(large))
+        raise KeyError("here")
+
+    gc.disable()
+    try:
+        with suppress(KeyError):
+            beside_requests(work)
+        wait("the thread's end", lambda: seen[0]() is None, 5.0)
+    finally:
+        gc.enable()
+
+
 def test_no_thread_of_a_server_that_has_loaded_stays_behind(tmp_path: Path) -> None:
     write_half_plus_two(tmp_path / "model" / "1")
     with Live(tmp_path / "log", f"--model_base_path={tmp_path / 'model'}") as server:
@@ -40,3 +63,11 @@ def test_no_thread_of_a_server_that_has_loaded_stays_behind(tmp_path: Path) -> N
         process = psutil.Process(server.process.pid)
         assert process.num_threads() > 2
         wait("what has loaded ends", lambda: {_niceness(one.id) for one in process.threads()} == {process.nice()}, 10.0)
+
+
+def test_where_priorities_are_forbidden_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", refused)
+    assert beside_requests(lambda: 1) == 1

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final, TypeVar
 
 Result = TypeVar("Result")
@@ -32,15 +33,22 @@ def beside_requests(work: Callable[[], Result]) -> Result:
         BaseException: what it raises.
     """
     done: Future[Result] = Future()
+    threading.Thread(target=_run, args=(work, done), name="beside requests", daemon=True).start()
+    try:
+        return done.result()
+    finally:
+        # An error holds the frames that it was raised in, and those hold this: what failed would stay in memory.
+        del done
 
-    def run() -> None:
-        try:
-            if sys.platform == "linux":  # elsewhere it is the whole process that has a priority
+
+def _run(work: Callable[[], Result], done: Future[Result]) -> None:
+    try:
+        if sys.platform == "linux":  # elsewhere it is the whole process that has a priority
+            with suppress(OSError):  # a sandbox may forbid it; then loads are as quick as requests
                 here = threading.get_native_id()
                 os.setpriority(os.PRIO_PROCESS, here, os.getpriority(os.PRIO_PROCESS, here) + NICENESS)
-            done.set_result(work())
-        except BaseException as error:  # handed on to whoever waits
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="beside requests", daemon=True).start()
-    return done.result()
+        done.set_result(work())
+    except BaseException as error:  # handed on to whoever waits
+        done.set_exception(error)
+    finally:
+        del done

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsdeploy.agent.replica import memory as kept
-from tfsdeploy.agent.replica.decide import Files, Moment, decide, died, lost, recovered
+from tfsdeploy.agent.replica.decide import Files, Moment, arrived, decide, died, lost, recovered
 from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.protocol.agents import State
 from tfsdeploy.protocol.rest import StatusRow
@@ -71,7 +71,7 @@ def follow(now: Moment, step: dict[str, Any]) -> Moment:
     for name in ("silent", "start_over"):
         if name in step:
             now = replace(now, **{name: step[name]})
-    for name in ("drained", "overdue", "reloaded", "unsure"):
+    for name in ("drained", "overdue", "reloaded", "unsure", "torn"):
         now = replace(now, **{name: frozenset(key(text) for text in step.get(name, []))})
     return now
 
@@ -180,8 +180,17 @@ def test_whatever_happens(course: list[tuple[Moment, bool]]) -> None:
                 there = row is not None and row.state == "AVAILABLE" and one not in moment.unsure
                 serving = there and not moment.silent and not blamed
                 kept_as_it_was = now.wanted.get(one) == before.listed[one] and one not in memory.failed
-                kept_as_it_was = kept_as_it_was and one not in moment.unsure
+                kept_as_it_was = kept_as_it_was and one not in moment.torn
                 assert not kept_as_it_was
                 assert not serving or one in moment.drained, "taken away while gateways use it"
             new_names = {m for m, _ in memory.listed} - {m for m, _ in before.listed}
             assert len(new_names) <= 1, "names come one by one"
+
+
+def test_what_is_looked_at_again_when_it_was_loaded() -> None:
+    """What is new to this machine: a server that is started again, or an agent, takes nothing from what serves."""
+    memory = Memory(listed={("m", 1): "a", ("m", 2): "b", ("m", 3): "c"}, proven={("m", 1): "a", ("m", 2): "other"})
+    told = rows({1: "AVAILABLE", 2: "AVAILABLE", 3: "LOADING", 4: "AVAILABLE"})
+    assert arrived(memory, told) == {("m", 2)}
+    forgotten = recovered({("m", 1): "a", ("m", 2): None}, told)
+    assert arrived(forgotten, told) == set()

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from tfsdeploy.agent.handshake import Handshake
 from tfsdeploy.agent.release_page import release_page
 from tfsdeploy.agent.replica.announce import announce, retract
-from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, decide, died, lost, recovered, settled
+from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, arrived, decide, died, lost, recovered
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.folder import Folder
 from tfsdeploy.agent.replica.leaving import Acknowledgements
-from tfsdeploy.agent.replica.look import StoreLook
+from tfsdeploy.agent.replica.look import SecondLook, StoreLook
 from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.agent.replica.server import ATTEMPTS, ModelServer, NoAnswer
@@ -109,6 +109,7 @@ class ReplicaAgent:
         self._files = VersionFiles(store, cache, self._wake.set, self._metrics, fetcher)
         # What was fetched is on this machine's own disk; its store is asked for nothing that is not needed.
         self._store = StoreLook(store) if fetcher is None else None
+        self._second = SecondLook(store, self._wake.set)
         if fetcher is not None:
             fetcher.fetched = self._metrics.fetched
         self._server = ModelServer(settings.server_rest)
@@ -136,9 +137,6 @@ class ReplicaAgent:
         self._stale_since: dict[Key, float] = {}
         self._reloaded: set[Key] = set()
         self._unloaded: set[Key] = set()
-        # What a server has by the time that an agent is started again was looked at by the one before.
-        self._sure: set[Key] | None = None
-        self._unsure: set[Key] = set()
         self._down_since = 0.0
         self._asked = 0.0
         self._turn = 0
@@ -225,6 +223,9 @@ class ReplicaAgent:
         if self._forgot and self._rows is not None:
             self._memory = recovered(self._wanted, self._rows)
         self._forgot = False
+        if self._store is not None and self._rows is not None:
+            # What was torn is not listed again before its files are known to be there.
+            self._files.look_again(self._second.look(arrived(self._memory, self._rows)))
         self._decision = decide(self._moment())
         self._memory = self._decision.memory
         # Not in the loop: a disk that takes seconds to sync must not stop the beats of a replica that serves.
@@ -238,7 +239,6 @@ class ReplicaAgent:
         anew = self._rows is None or self._silent or not self._server.connected
         if not await self._server.connect():
             self._silence.heard()
-            self._sure = set()
             self._gone()
             return
         self._down_since = time.monotonic()
@@ -264,16 +264,6 @@ class ReplicaAgent:
             self._silence.heard()
             self._rows = rows if anew else {**(self._rows or {}), **rows}
             self._silent = False
-            self._doubt(settled(self._memory, self._rows))
-
-    def _doubt(self, there: frozenset[Key]) -> None:
-        """Look at the files of what the server is newly done with: it may have read while they were not all there."""
-        self._sure = set(there) if self._sure is None else self._sure & there
-        if self._store is None:
-            return  # what was fetched is on this machine's own disk
-        new = there - self._sure - self._unsure
-        self._unsure = (self._unsure & there) | new
-        self._files.look_again(new)
 
     def _questions(self, anew: bool) -> list[str]:
         """The models to ask for: all, or those that move and one that rests; anything sudden shows otherwise."""
@@ -311,10 +301,6 @@ class ReplicaAgent:
         # A store that is away hides what a server has read at its start, not what it may yet read.
         self._reloaded = {key for key in self._reloaded if key in files and files[key].state not in ("present", "away")}
         self._unloaded = {key for key in self._unloaded if key in files and files[key].state != "present"}
-        self._sure = (self._sure or set()) | {
-            key for key in self._unsure if key in files and files[key].state == "present"
-        }
-        self._unsure -= self._sure
         patience = START_SECONDS + sum(found.total for found in files.values()) / START_BYTES_PER_SECOND
         drained = self._uses.drained()
         return Moment(
@@ -326,7 +312,8 @@ class ReplicaAgent:
             drained=frozenset(key for key in self._memory.listed if key in drained),
             start_over=self._rows is None and now - self._down_since > patience,
             reloaded=frozenset(self._reloaded | self._unloaded),
-            unsure=frozenset(self._unsure),
+            unsure=self._second.unsure,
+            torn=self._second.torn,
             overdue=frozenset(key for key, since in self._stale_since.items() if now - since > STALE_SECONDS),
             promotes=self._promotes,
         )

@@ -66,8 +66,9 @@ class Moment:
         reloaded: versions that a server may have loaded anew by itself, such as one that was started again, whose bytes
             were not looked at since or were found bad.
         overdue: versions whose END row has been taken for an old one for so long that it must be their own.
-        unsure: versions that the server has come to an end with, and whose files were not seen whole since. What was
-            read while a mount was away for a moment is not the version: a SavedModel without its variables loads.
+        unsure: versions that are AVAILABLE for the first time, and whose files were not seen whole since. What was read
+            while a mount was away for a moment is not the version: a SavedModel without its variables loads.
+        torn: those of them whose files were not all there.
         promotes: of the versions that a promote asks for, which run of it.
     """
 
@@ -81,6 +82,7 @@ class Moment:
     reloaded: frozenset[Key] = frozenset()
     overdue: frozenset[Key] = frozenset()
     unsure: frozenset[Key] = frozenset()
+    torn: frozenset[Key] = frozenset()
     promotes: Mapping[Key, str] = field(default_factory=dict)
 
     def row(self, key: Key) -> StatusRow | None:
@@ -110,9 +112,7 @@ class Moment:
 
     def damaged(self, key: Key) -> bool:
         """Whether a version may have been loaded from other bytes than those of its commit record, or not from all."""
-        state = self.file(key).state
-        half = key in self.unsure and state in ("bad", "refused", "away")
-        return half or (key in self.reloaded and state == "bad")
+        return key in self.torn or (key in self.reloaded and self.file(key).state == "bad")
 
     def presentable(self, key: Key) -> bool:
         """Whether a version may be listed: wanted, its bytes true, and not known to fail."""
@@ -209,26 +209,23 @@ def lost(memory: Memory, before: Rows, after: Rows) -> frozenset[Key]:
     return frozenset((was - still) & memory.listed.keys())
 
 
-def settled(memory: Memory, rows: Rows) -> frozenset[Key]:
-    """The listed versions of which the server has come to an end: it has them, or says why not.
+def arrived(memory: Memory, rows: Rows) -> frozenset[Key]:
+    """The listed versions that are AVAILABLE, with bytes of which it is not known yet that this server loads them.
 
     Args:
         memory: what is remembered.
         rows: what the server says.
     """
-    ended = {
-        (model, row.version)
-        for model, of_model in rows.items()
-        for row in of_model
-        if row.state == "AVAILABLE" or (row.state == "END" and row.code != "OK")
-    }
-    return frozenset(ended & memory.listed.keys() - memory.stale)
+    there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
+    proven = memory.proven.items() & memory.listed.items()
+    return frozenset(there & memory.listed.keys() - {key for key, _ in proven})
 
 
 def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
     """What may be taken for listed when nothing is remembered but a server serves: what it has, as far as wanted."""
     there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
-    return Memory(listed={key: digest for key, digest in wanted.items() if key in there})
+    listed = {key: digest for key, digest in wanted.items() if key in there}
+    return Memory(listed=listed, proven=listed)
 
 
 def _forget(now: Moment) -> Memory:
