@@ -158,6 +158,22 @@ def test_a_request_whose_time_is_over_before_its_batch_runs_fails_alone() -> Non
         assert failed.value.code == "RESOURCE_EXHAUSTED"
 
 
+def test_a_batch_that_takes_too_long_is_not_run_again_one_by_one() -> None:
+    runs = []
+
+    def run(_: Call, inputs: Sequence[Array]) -> list[Array]:
+        runs.append(len(inputs[0]))
+        raise Failed("DEADLINE_EXCEEDED", "Timed out")
+
+    whole = Parameters(max_batch_size=2, max_execution_batch_size=2, batch_timeout_micros=60_000_000)
+    line = Line(Threads(1, "test"), whole, run, alone=True)
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(line.ask, call(), [np.zeros(1)]) for _ in range(2)]:
+            with pytest.raises(Failed, match="Timed out"):
+                one.result(20)
+    assert runs == [2]
+
+
 def test_like_the_original_requests_whose_shapes_differ_fail_together() -> None:
     asked = replace(
         call(), inputs=(Input("a", "s_a:0", np.dtype(np.float32)), Input("b", "s_b:0", np.dtype(np.float32)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -498,3 +501,37 @@ def test_closing_wakes_whoever_waits_and_begins_no_more_loads() -> None:
     unit.memory.open("/m/1")
     assert found == [False]
     assert unit.memory.loads == ["/m/1"]
+
+
+def test_nothing_of_a_version_that_failed_stays_in_memory() -> None:
+    class Weights:
+        pass
+
+    seen: list[weakref.ref[Weights]] = []
+
+    def load(_: str) -> Servable:
+        weights = Weights()
+        seen.append(weakref.ref(weights))
+        raise Failed("NOT_FOUND", "an asset")
+
+    manager: Manager[Servable] = Manager(load, threads=1)
+    manager.aspire({"m": {1: "/m/1"}})
+    assert manager.wait(lambda: manager.status("m")[0].state is State.END, LIMIT_SECONDS)
+    manager.close()
+    gc.collect()
+    assert seen[0]() is None
+    assert manager.status("m")[0].message == "an asset"
+
+
+def test_a_log_that_cannot_be_written_stops_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = Unit()
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr("sys.stderr", full)
+        unit.aspire(1)
+        unit.becomes(_1="AVAILABLE")
+        unit.aspire(2)
+        unit.becomes(_1="END", _2="AVAILABLE")
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+    unit.manager.close()

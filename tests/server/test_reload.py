@@ -336,6 +336,21 @@ def test_the_reload_rpc_waits_for_new_models_alone(own: Unit) -> None:
     assert [row.state for row in own.manager.status("n")] == ["AVAILABLE"]
 
 
+def test_the_reload_rpc_does_not_wait_for_a_model_that_another_one_drops(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, like_tfs=False, retry_seconds=LIMIT_SECONDS)
+    unit.publish("m", 1)
+    unit.publish("worse", 1, bad=True)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    waiting = threading.Thread(target=unit.core.reload, args=((unit.entry("m"), unit.entry("worse")),))
+    waiting.start()
+    assert unit.manager.wait(lambda: bool(unit.loads) and "worse" in unit.loads[-1], LIMIT_SECONDS)
+    unit.core.reload((unit.entry("m"),))
+    waiting.join(LIMIT_SECONDS / 2)
+    assert not waiting.is_alive()
+    unit.close()
+
+
 def test_a_file_that_nobody_asked_to_read_again_is_read_once(tmp_path: Path) -> None:
     unit = Unit(tmp_path, like_tfs=False, polls=0, scans=0.1)
     unit.publish("m", 1)

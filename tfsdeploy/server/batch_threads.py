@@ -139,7 +139,9 @@ class Line:
             inputs = batching.joined(tasks, self._parameters.allowed_batch_sizes)
             found = batching.split(self._run(call, inputs), tasks, len(inputs[0]))
         except Exception as error:  # whatever it is, somebody waits for it
-            if len(tasks) > 1 and self._alone:
+            # One after the other they would take as long again, each.
+            over = isinstance(error, Failed) and error.code == "DEADLINE_EXCEEDED"
+            if len(tasks) > 1 and self._alone and not over:
                 for task in tasks:
                     self._answer([task])
                 return

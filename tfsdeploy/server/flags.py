@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -237,7 +238,9 @@ def say(line: str, severity: str = "INFO") -> None:
     if _JSON_LOG:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "severity": severity, "message": line}, ensure_ascii=False)
-    print(line, file=sys.stderr, flush=True)
+    # A disk that is full, or a reader that is gone, must not stop what is told of.
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def log_as(form: str) -> None:

@@ -49,13 +49,13 @@ class Loader:
         # Not a folder, or gone again: that is said before anything is tried.
         os.scandir(path).close()
         model = self._opened(path)
-        beside_requests(partial(model.prepare, flags.rest_api_timeout_in_ms))
         try:
+            beside_requests(partial(model.prepare, flags.rest_api_timeout_in_ms))
             if flags.enable_model_warmup:
                 self._warm_up(model, path)
             if flags.enable_batching:
                 self._batch(model, path)
-        except Failed:
+        except BaseException:
             model.close()
             raise
         return model

@@ -159,6 +159,8 @@ class Reloader:
     def _wait_for(self, names: set[str], noun: str, missing: Mapping[str, str] = MappingProxyType({})) -> None:
         """Wait until each model has a version that is AVAILABLE or has failed; tell those, and what has none."""
         manager = self._core.manager
+        # By another reload meanwhile, or by its folder; the original lets no other reload begin, and waits for versions.
+        dropped = not self._flags.like_tfs
 
         def settled() -> bool:
             # Rows of an earlier life of the same name say nothing about this one.
@@ -167,6 +169,7 @@ class Reloader:
                     row.version in manager.aspired(name) and row.state in (State.AVAILABLE, State.END)
                     for row in manager.status(name)
                 )
+                or (dropped and not manager.aspired(name))
                 for name in names
             )
 

@@ -250,7 +250,8 @@ def _bytes_below(folder: Path) -> int:
 
 def _locked(file: Path, how: int) -> TextIO:
     """A file with a lock, which ends when it is closed or its process ends."""
-    opened = file.open("a")
+    # To be read, too: NFS 4 gives no shared lock on what can only be written.
+    opened = file.open("a+")
     try:
         fcntl.flock(opened, how)
     except BaseException:
