@@ -14,6 +14,8 @@ from tests.cli.conftest import Ran, Run
 from tests.cli.saved_models import write_saved_model
 from tests.s3 import KEY, READER_KEY, READER_SECRET, S3, SECRET
 from tests.server.live import free_ports
+from tfsdeploy.cli.stores import can_ask
+from tfsdeploy.targets.local.credentials import is_credential
 
 
 @pytest.fixture
@@ -159,6 +161,31 @@ def test_a_profile_holds_the_credentials(store: str, run: Run, tmp_path: Path, m
     broken = run("push", "ranker", "one")
     assert "the AWS profile cannot be read" in broken.err
     _clean(broken)
+
+
+def test_what_the_user_is_signed_in_with_counts_as_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` and `promote` leave word for `gc` where the store can be reached from here."""
+    for name in [name for name in os.environ if is_credential(name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not can_ask("s3://models/prod")
+    assert not can_ask("gs://models/prod")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(f"[default]\naws_access_key_id = {KEY}\n")
+    gcloud = tmp_path / ".config" / "gcloud"
+    gcloud.mkdir(parents=True)
+    (gcloud / "application_default_credentials.json").write_text("{}")
+    assert can_ask("s3://models/prod")
+    assert can_ask("gs://models/prod")
+    assert not can_ask("az://models/prod")
+    (tmp_path / ".aws" / "credentials").write_text("no section\n")
+    assert not can_ask("s3://models/prod")
+
+
+def test_a_signature_in_a_url_is_not_shown(store: str, run: Run) -> None:
+    told = run("mirror", "az://models/prod?sig=hidden", "ranker")
+    assert "no ? and no #" in told.err
+    assert "hidden" not in told.out + told.err
 
 
 @pytest.mark.skipif(find_spec("libfaketime") is None, reason="the library that sets a process's clock is for x86_64")

@@ -176,6 +176,30 @@ def test_a_version_that_is_published_anew_stops_nothing(store: FileStore | Objec
     assert run(store) == [(3, "sweep")]
 
 
+def test_what_an_interrupted_run_has_left_may_have_been_published_anew(
+    store: FileStore | ObjectStore, example: Callable[..., Path], monkeypatch: Any
+) -> None:
+    needs(store, 2)
+    run(store)
+    discard = store.discard
+
+    def killed(model: str, version: int) -> None:
+        discard(model, version)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as meanwhile, suppress(KeyboardInterrupt):
+        meanwhile.setattr(store, "discard", killed)
+        run(store)
+    gone = min(sweeping(store.notes, "m") - set(store.versions("m")))
+    listed = store.versions("m")
+    store.publish("m", example(offset=float(gone)), gone)
+    with monkeypatch.context() as meanwhile:
+        # It was published while the run began.
+        meanwhile.setattr(store, "versions", lambda model: listed)
+        assert gone not in [version for version, _ in run(store)]
+    assert gone in store.versions("m")
+
+
 def test_what_is_said_of_many_versions_grows_with_them(tmp_path: Path, monkeypatch: Any) -> None:
     """Every round says anew what is marked: so there must not be one for each version."""
 

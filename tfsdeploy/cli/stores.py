@@ -139,15 +139,28 @@ def remembering(call: Call) -> Target:
     """The fleet's target; what its releases will need is noted in the store first, where that can be done from here."""
     from tfsdeploy.deploy.references import Remembering
     from tfsdeploy.fleet.addresses import is_object_store
-    from tfsdeploy.targets.local.credentials import has_credentials
 
     url = _url(call)
-    if not _is_here(call) and not (is_object_store(url) and has_credentials(os.environ)):
+    if not _is_here(call) and not (is_object_store(url) and can_ask(url)):
         return call.target
     from tfsdeploy.deploy.stores import StoredModels
 
     stored = StoredModels(call.settings.store, call.settings.store_options) if call.named else committed(call.fleet)
     return cast("Target", Remembering(call.target, stored.store.notes, call.report))
+
+
+def can_ask(url: str) -> bool:
+    """Whether an object store can be asked from here; without, a client would look for a cloud's own service."""
+    from tfsdeploy.store.connect import google_file, profile_variables
+    from tfsdeploy.targets.local.credentials import has_credentials
+
+    if has_credentials(os.environ):
+        return True
+    if url.startswith("gs://"):
+        return google_file().exists()
+    with suppress(TfsdeployError):
+        return url.startswith("s3://") and "AWS_ACCESS_KEY_ID" in profile_variables(os.environ)
+    return False
 
 
 def memory_here(call: Call) -> int | None:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import batching
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.beside import beside_requests

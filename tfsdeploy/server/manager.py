@@ -288,7 +288,7 @@ class Manager(Generic[Servable]):
                 break
             except Failed as failed:
                 say(f"Loading servable: {name} failed: {failed.code}: {failed.message}")
-                # Not the exception itself: that holds what it was raised in, and so the model, as long as its row lives.
+                # Not the exception itself: that holds what it was raised in, and so the model, while its row lives.
                 error = Failed(failed.code, failed.message)
                 with self._changed:
                     version.failed = True

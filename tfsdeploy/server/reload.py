@@ -159,7 +159,7 @@ class Reloader:
     def _wait_for(self, names: set[str], noun: str, missing: Mapping[str, str] = MappingProxyType({})) -> None:
         """Wait until each model has a version that is AVAILABLE or has failed; tell those, and what has none."""
         manager = self._core.manager
-        # By another reload meanwhile, or by its folder; the original lets no other reload begin, and waits for versions.
+        # By another reload, or by its folder; the original lets no other reload begin, and waits for versions.
         dropped = not self._flags.like_tfs
 
         def settled() -> bool:

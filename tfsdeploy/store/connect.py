@@ -91,7 +91,8 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
             "credentials do not belong into a URL", where=f"{parts.scheme}://…@…", hint="put them into the environment"
         )
     if parts.query or parts.fragment:
-        raise UsageError("the URL of a store has no ? and no #", where=url)
+        # Nor is what stands there, such as a signature.
+        raise UsageError("the URL of a store has no ? and no #", where=f"{parts.scheme}://{bucket}{parts.path}?…")
     if parts.scheme not in makers or not bucket:
         raise UsageError("this is no object store", where=url, hint="s3://BUCKET/PREFIX, gs://… or az://…")
     make, config_of = makers[parts.scheme]
@@ -163,6 +164,11 @@ def profile_variables(environment: Mapping[str, str]) -> dict[str, str]:
     if profile.get("region") and not (environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")):
         found["AWS_REGION"] = profile["region"]
     return found
+
+
+def google_file() -> Path:
+    """Where Google's own program keeps the credentials of the user (``gcloud auth application-default login``)."""
+    return Path("~/.config/gcloud/application_default_credentials.json").expanduser()
 
 
 def _profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -130,9 +130,10 @@ def collect(
         numbers = store.versions(model)
         before = _marks(store.notes, model)
         garbage = _old_enough(store, model, unneeded(numbers, held, keep), at)
-        going = dict.fromkeys(sorted(before.sweeping - set(numbers)), (0, ""))
+        left = before.sweeping - set(numbers)
+        going = dict.fromkeys(sorted(left), (0, ""))
         going |= {number: told for number, told in garbage.items() if number in before.marked}
-        for number in _swept(store, model, list(going), also) if act else going:
+        for number in _swept(store, model, list(going), also, left) if act else going:
             yield Row(model, number, *going[number], "sweep")
         for number, told in garbage.items():
             if number not in going:
@@ -168,17 +169,30 @@ def _old_enough(store: Removable, model: str, numbers: Sequence[int], at: dateti
         return {number: told for number, told in zip(numbers, pool.map(look, numbers), strict=True) if told}
 
 
-def _swept(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers) -> Iterator[int]:
-    """Remove versions but those that a fleet has come to need since; yields each one that is gone."""
+def _swept(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers, left: Set[int]) -> Iterator[int]:
+    """Remove versions but those that a fleet has come to need since; yields each one that is gone.
+
+    ``left``: those whose commit record an earlier run has removed.
+    """
     size = max(ROUND, -(-len(numbers) // ROUNDS))
     for start in range(0, len(numbers), size):
-        yield from _round(store, model, numbers[start : start + size], also)
+        yield from _round(store, model, numbers[start : start + size], also, left)
 
 
-def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers) -> Iterator[int]:
+def _is_committed(store: Removable, model: str, number: int) -> bool:
+    try:
+        return store.record(model, number) is not None
+    except InvalidRecord:
+        return True
+
+
+def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers, left: Set[int]) -> Iterator[int]:
     notes, begun, over = store.notes, set[int](), set[int]()
 
     def discard(number: int) -> bool:
+        if number in left and _is_committed(store, model, number):
+            # What an earlier run has left was published anew.
+            return False
         begun.add(number)
         try:
             store.discard(model, number)

@@ -165,6 +165,7 @@ def test_leaves_and_stays_as_a_file_asks(like_tfs: Unit) -> None:
         like_tfs.wait("the answer", lambda: left.exists() or like_tfs.acknowledge("g1"))
         assert like_tfs.answer(1) == [1.0]
         like_tfs.kill_server()
+        like_tfs.until(1, State.LOADING)
         assert not like_tfs.ended()
         leave.unlink()
         like_tfs.start_server()

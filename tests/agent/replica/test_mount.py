@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.fuse_mount import Mount, mounted, works
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.look import StoreLook, trouble
 from tfsdeploy.agent.replica.metrics import Metrics
+from tfsdeploy.agent.replica.stored import MOST_LOOKS
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.protocol.agents import State
 from tfsdeploy.store.bucket import open_bucket
@@ -152,6 +154,23 @@ def _read(mount: Mount, replica: Unit) -> set[str]:
     """The files that the agent which runs now has read."""
     assert replica.agent is not None
     return {name for process, name in mount.read if process == replica.agent.pid}
+
+
+def test_questions_about_a_mount_that_hangs_stop_no_agent(replica: Unit, mount: Mount, tmp_path: Path) -> None:
+    """Commands ask replicas what the store holds, and give up; the agent is told to hold another version, and does."""
+    other = FileStore(tmp_path / "behind").record("m", 2)
+    assert other is not None
+    mount.set("hangs")
+    with ThreadPoolExecutor(MOST_LOOKS + 4) as pool:
+        asked = [pool.submit(replica.ask, "/v1/store/m") for _ in range(MOST_LOOKS + 4)]
+        wait(asked, timeout=60)
+    refused = [one.result()[1] for one in asked if one.exception() is None and one.result()[0] == 503]
+    assert refused
+    assert b"has yet to answer" in refused[0]
+    generation = replica.release(m={}).generation
+    replica.wait("the new release", lambda: (status := replica.status()) and status.generation == generation)
+    mount.set("well")
+    replica.wait("an answer", lambda: replica.ask("/v1/store/m")[0] == 200)
 
 
 def test_what_is_wrong_with_a_store(mount: Mount, tmp_path: Path) -> None:

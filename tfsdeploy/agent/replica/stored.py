@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
@@ -17,6 +19,11 @@ from tfsdeploy.store.record import InvalidRecord, encode
 from tfsdeploy.store.store import Store
 
 T = TypeVar("T")
+
+MOST_LOOKS = 8
+"""How many looks at the store there are at a time; a mount that hangs must not collect threads."""
+
+_LOOKS = threading.BoundedSemaphore(MOST_LOOKS)
 
 
 class StoredPages:
@@ -83,9 +90,37 @@ async def _told(look: Callable[[], dict[str, Any]]) -> web.Response:
 
 
 async def _looked(look: Callable[[], T]) -> T:
-    """What a look at the store found; storage may be slow, and serving must not wait for it."""
+    """What a look at the store found; storage may be slow, or hang, and serving must not wait for it.
+
+    So each look has a daemon of its own: threads that hang must keep neither the loop's others nor the agent's end.
+    """
+    if not _LOOKS.acquire(blocking=False):
+        raise web.HTTPServiceUnavailable(text=f"the store has yet to answer {MOST_LOOKS} earlier questions")
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if found.done():
+            return
+        if error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(cast("T", value))
+
+    def work() -> None:
+        value, error = None, None
+        try:
+            value = look()
+        except BaseException as raised:  # handed on to whoever waits
+            error = raised
+        finally:
+            _LOOKS.release()
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=work, name="look", daemon=True).start()
     try:
-        return await asyncio.to_thread(look)
+        return await found
     except InvalidRecord as error:
         raise web.HTTPConflict(text=str(error)) from error
     except TfsdeployError as error:
