@@ -1,4 +1,4 @@
-"""`python -m tests.cluster up | down`: start and end the cluster."""
+"""`python -m tests.cluster up | build | down`: start the cluster, only compile what it is made of, end it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.chart.helm import helm
+from tests.cluster.build import binaries
 from tests.cluster.cluster import Cluster
 
 
@@ -25,11 +27,13 @@ def main() -> int:
             cluster.start(say)
             cluster.load_images(say)
             print(f"the cluster is up after {time.monotonic() - started:.1f} s: export KUBECONFIG={cluster.kubeconfig}")
+        case ["build"]:
+            print(f"built: {binaries()} and {helm()}")
         case ["down"]:
             cluster.stop()
             print("the cluster is down")
         case _:
-            print("usage: python -m tests.cluster up | down", file=sys.stderr)
+            print("usage: python -m tests.cluster up | build | down", file=sys.stderr)
             return 2
     return 0
 
