@@ -91,6 +91,7 @@ def test_the_store_is_away(shop: LiveFleet, own_s3: MortalS3) -> None:
     requests.check()
 
 
+@pytest.mark.any_server
 def test_the_bucket_is_replaced(shop: LiveFleet, own_s3: MortalS3) -> None:
     """What serves needs neither the old one nor the new one; from the new one comes only what its records say."""
     store = ObjectStore(own_s3.open("prod"))
@@ -134,6 +135,7 @@ def apart(planned: LiveFleet) -> LiveFleet:
     return planned
 
 
+@pytest.mark.any_server
 def test_rights_are_revoked_and_come_back(apart: LiveFleet, own_s3: MortalS3) -> None:
     """What serves serves on, and restarts; a promote is refused at once; what waits is told, and then goes on."""
     apart.push(N, 1)
