@@ -205,8 +205,11 @@ def lost(memory: Memory, before: Rows, after: Rows) -> frozenset[Key]:
         after: what the server says now of some models.
     """
     was = {(model, row.version) for model in after for row in before.get(model, ()) if row.state == "AVAILABLE"}
-    still = {(model, row.version) for model, rows in after.items() for row in rows if row.state == "AVAILABLE"}
-    return frozenset((was - still) & memory.listed.keys())
+    return frozenset((was - _available(after)) & memory.listed.keys())
+
+
+def _available(rows: Rows) -> set[Key]:
+    return {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
 
 
 def arrived(memory: Memory, rows: Rows) -> frozenset[Key]:
@@ -216,14 +219,13 @@ def arrived(memory: Memory, rows: Rows) -> frozenset[Key]:
         memory: what is remembered.
         rows: what the server says.
     """
-    there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
     proven = memory.proven.items() & memory.listed.items()
-    return frozenset(there & memory.listed.keys() - {key for key, _ in proven})
+    return frozenset(_available(rows) & memory.listed.keys() - {key for key, _ in proven})
 
 
 def recovered(wanted: Mapping[Key, str | None], rows: Rows) -> Memory:
     """What may be taken for listed when nothing is remembered but a server serves: what it has, as far as wanted."""
-    there = {(model, row.version) for model, of_model in rows.items() for row in of_model if row.state == "AVAILABLE"}
+    there = _available(rows)
     listed = {key: digest for key, digest in wanted.items() if key in there}
     return Memory(listed=listed, proven=listed)
 
