@@ -142,7 +142,7 @@ def start(
     }
     (folder / "s3.json").write_text(json.dumps(pairs))
     command = [
-        *inside, str(WEED), "server", f"-dir={data}", f"-ip={host}", f"-ip.bind={host}",
+        *inside, str(WEED), "-logtostderr", "server", f"-dir={data}", f"-ip={host}", f"-ip.bind={host}",
         f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=256",
         f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=1000",
         "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
@@ -158,12 +158,10 @@ def start(
 
 def _answers(process: subprocess.Popen[bytes], ports: list[int]) -> bool:
     """Whether it can write; False if it ended, because somebody else took one of its ports first."""
-    server = S3(f"http://127.0.0.1:{ports[6]}", ports[4])
     end = time.monotonic() + LIMIT
     while process.poll() is None:
         with suppress(OSError, http.client.HTTPException, AssertionError):
             _ask(ports[6])
-            server.make_bucket("ready")
             _write(ports[4])
             return True
         assert time.monotonic() < end, f"the S3 server does not start within {LIMIT} s"
@@ -179,9 +177,9 @@ def _ask(port: int) -> None:
 
 
 def _write(port: int) -> None:
-    # A bucket is only a name; an object needs a volume, which comes up later.
+    # A folder is only a name; a file needs a volume, which comes up later, so that this may be asked more than once.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("PUT", "/buckets/ready/object", body=b"x" * 4096)
+    connection.request("PUT", "/ready/file", body=b"x" * 4096)
     status = connection.getresponse().status
     connection.close()
     assert status < 300
