@@ -41,8 +41,8 @@ TAKEN: list[tuple[list[str], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("arguments", "expected"), TAKEN, ids=lambda value: " ".join(value) or "none")
 def test_a_flag_is_taken(arguments: list[str], expected: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    flags, unknown = parse(arguments)
-    assert (different(flags), unknown) == (expected, ())
+    flags, unknown, undone = parse(arguments)
+    assert (different(flags), unknown, undone) == (expected, (), ())
     assert capsys.readouterr().err == ""
 
 
@@ -60,7 +60,7 @@ def test_a_flag_is_taken(arguments: list[str], expected: dict[str, Any], capsys:
     ids=lambda words: " ".join(words),
 )
 def test_what_is_no_flag_is_told_and_the_start_goes_on(arguments: list[str], told: list[str]) -> None:
-    flags, unknown = parse(arguments)
+    flags, unknown, _ = parse(arguments)
     assert different(flags) == {}
     assert list(unknown) == told
 
@@ -106,14 +106,12 @@ VALUES = {"bool": "", "int32": "=1", "int64": "=1", "float": "=0.5", "string": "
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED))
-def test_a_flag_of_the_original_that_does_nothing_here_says_what_is_done_instead(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_flag_of_the_original_that_does_nothing_here_says_what_is_done_instead(name: str) -> None:
     argument = f"--{name}{VALUES[FLAGS[name].kind]}"
-    flags, unknown = parse([argument])
+    flags, unknown, undone = parse([argument])
     assert (different(flags), unknown) == ({}, ())
-    told = capsys.readouterr().err
-    assert told == (f"{argument}: {ACCEPTED[name]}\n" if ACCEPTED[name] else "")
+    assert undone == (f"{argument}: {ACCEPTED[name]}",)
+    assert len(ACCEPTED[name]) > 20
 
 
 def test_every_flag_of_the_original_is_carried_out_or_said_to_do_nothing() -> None:

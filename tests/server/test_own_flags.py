@@ -128,10 +128,18 @@ def test_with_check_complete_a_server_loads_no_version_that_is_not(tmp_path: Pat
         assert server.predict("m", 0.0) == 4.0
 
 
-def test_lines_of_the_log_are_json(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_text("model_config_list {}")
-    with Live(tmp_path / "log", f"--model_config_file={tmp_path / 'empty'}", "--log_format=json") as server:
+def test_lines_of_the_log_are_json_and_say_how_bad_it_is(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "config").write_text(config(tmp_path, away="", none=""))
+    flags = [f"--model_config_file={tmp_path / 'config'}", "--enable_profiler"]
+    with Live(tmp_path / "log", *flags, "--log_format=json") as server:
         wait("REST", lambda: "Exporting HTTP/REST API" in server.said())
         lines = [json.loads(line) for line in server.said().splitlines() if line.startswith("{")]
-    assert {"time", "severity", "message"} == set(lines[-1])
-    assert any("Running gRPC ModelServer" in line["message"] for line in lines)
+    assert all({"time", "severity", "message"} == set(line) for line in lines)
+    for severity, words in (
+        ("INFO", "Running gRPC ModelServer"),
+        ("WARNING", "--enable_profiler: "),
+        ("WARNING", "No versions of servable none found under base path"),
+        ("ERROR", "Could not find base path"),
+    ):
+        assert any(line["severity"] == severity and words in line["message"] for line in lines), words

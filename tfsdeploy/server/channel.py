@@ -131,7 +131,7 @@ def limits_of(arguments: Mapping[str, int | str]) -> Limits:
     for name, value in arguments.items():
         known = _ARGUMENTS.get(name)
         if known is None or not isinstance(value, int):
-            say(f"accepted, does nothing here: --grpc_channel_arguments={name}={value}")
+            say(f"accepted, does nothing here: --grpc_channel_arguments={name}={value}", "WARNING")
         elif name.endswith("_ms"):
             # Below 0, and from 2^31 - 1, is for ever (INT_MAX in gRPC).
             found[known] = value / 1000 if 0 <= value < LARGEST else None

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from tfsdeploy.server.flag_table import ORIGINAL, Flag
 
 # What the original has and this server takes without doing it, and what it does instead.
 ACCEPTED: Final[Mapping[str, str]] = {
     "enable_profiler": "TensorFlow's profiler is not served on the gRPC port here",
-    "flush_filesystem_caches": "",
-    "remove_unused_fields_from_bundle_metagraph": "",
+    "flush_filesystem_caches": "files are read anew for each load, past no cache of this server",
+    "remove_unused_fields_from_bundle_metagraph": "of a model's file only the signatures are kept, whatever it says",
     "skip_initialize_tpu": "TPUs are not used here",
     "thread_pool_factory_config_file": "threads are given by the parallelism flags alone",
     "xla_cpu_compilation_enabled": "functions that ask for XLA are compiled, others are not",
@@ -45,6 +45,8 @@ FLAGS: Final[Mapping[str, Flag]] = {flag.name: flag for flag in (*ORIGINAL, *OWN
 
 BATCHING_THREADS: Final = 128
 """Who waits for a batch holds a thread: with too few of them no batch is ever full, and each waits its time out."""
+
+Severity = Literal["INFO", "WARNING", "ERROR"]
 
 _JSON_LOG = False
 
@@ -180,37 +182,38 @@ class Unusable(Exception):
     """A value that the flag cannot take, or ``--help``: the original prints its usage and ends with 255."""
 
 
-def parse(arguments: Sequence[str]) -> tuple[Flags, tuple[str, ...]]:
+def parse(arguments: Sequence[str]) -> tuple[Flags, tuple[str, ...], tuple[str, ...]]:
     """Read the arguments by the original's rules (core/util/command_line_flags.cc).
 
     Only ``--name=value`` (bools also ``--name``); the last one wins; what is no flag is told, and the start goes on.
     What follows ``--`` is no flag.
 
     Returns:
-        The flags, and the arguments that are none.
+        The flags; the arguments that are none; and a line for each flag that is taken without being carried out.
 
     Raises:
         Unusable: a value of the wrong kind, or ``--help`` as the first argument that is no flag.
     """
     flags = Flags()
     unknown: list[str] = []
+    undone: list[str] = []
     wrong = []
     for at, argument in enumerate(arguments):
         if argument == "--":
             unknown += arguments[at:]
             break
         try:
-            if not _take(flags, argument):
+            if not _take(flags, argument, undone):
                 unknown.append(argument)
         except Unusable as unusable:
             wrong.append(str(unusable))
     if wrong or unknown[:1] == ["--help"]:
         raise Unusable("\n".join(wrong))
-    return flags, tuple(unknown)
+    return flags, tuple(unknown), tuple(undone)
 
 
-def _take(flags: Flags, argument: str) -> bool:
-    """Whether an argument is a flag; if so, it is set."""
+def _take(flags: Flags, argument: str, undone: list[str]) -> bool:
+    """Whether an argument is a flag; if so, it is set, or it is told why not."""
     name, equals, value = argument.removeprefix("--").partition("=")
     name = name.replace("-", "_") if name in OWN_SPELLINGS else name
     known = FLAGS.get(name)
@@ -226,15 +229,14 @@ def _take(flags: Flags, argument: str) -> bool:
         return False
     read = _value(known, f"={value}" if known.kind == "bool" and equals else value)
     if name in ACCEPTED:
-        if ACCEPTED[name]:
-            say(f"{argument}: {ACCEPTED[name]}")
+        undone.append(f"{argument}: {ACCEPTED[name]}")
     else:
         setattr(flags, name, read)
     return True
 
 
-def say(line: str, severity: str = "INFO") -> None:
-    """One line of the server's log."""
+def say(line: str, severity: Severity = "INFO") -> None:
+    """One line of the server's log; the text form has no word for how bad it is."""
     if _JSON_LOG:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "severity": severity, "message": line}, ensure_ascii=False)

@@ -309,7 +309,7 @@ def _answer(
     except DecodeError:
         return Failed("INTERNAL", "")
     except Exception as error:  # what it was is for this server's own log
-        say(f"{type(error).__name__} while answering: {error}")
+        say(f"{type(error).__name__} while answering: {error}", "ERROR")
         return Failed("INTERNAL", f"{type(error).__name__}: {error}")
 
 

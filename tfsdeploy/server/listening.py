@@ -112,7 +112,7 @@ async def grpc(flags: Flags, core: Core, metrics: Metrics) -> Port:
             )
             say(f"Running gRPC ModelServer at UNIX socket {flags.grpc_socket_path} ...")
     except (OSError, OverflowError) as error:
-        say(f"{where} cannot be bound: {getattr(error, 'strerror', None) or error}")
+        say(f"{where} cannot be bound: {getattr(error, 'strerror', None) or error}", "ERROR")
         raise Failed("INVALID_ARGUMENT", "Failed to BuildAndStart gRPC server") from error
     return Port(servers, front, workers)
 

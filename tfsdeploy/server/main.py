@@ -58,10 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     usage = flag_table.usage(PROGRAM, OWN) + EXAMPLE
     try:
-        flags, unknown = parse(words)
+        flags, unknown, undone = parse(words)
         if flags.version:
             return _version()
         log_as(flags.log_format)
+        for line in undone:
+            say(line, "WARNING")
         if unknown:
             # Like the original it tells the first, and starts all the same.
             print(f"unknown argument: {unknown[0]}\n{usage}", end="", flush=True)
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         Server(flags).run()
     except Unusable as error:
         if str(error):
-            say(str(error))
+            say(str(error), "ERROR")
         print(usage, end="")
     except Failed as error:
         print(f"Failed to start server. Error: {error.code}: {error.message}", flush=True)
@@ -103,7 +105,7 @@ def _check(flags: Flags) -> None:
         from tensorflow_serving.config import platform_config_pb2
 
         text_file.parse(flags.platform_config_file, platform_config_pb2.PlatformConfigMap())
-        say(f"{flags.platform_config_file} is well formed; models are loaded as the other flags say")
+        say(f"{flags.platform_config_file} is well formed; models are loaded as the other flags say", "WARNING")
     if flags.tensorflow_session_config_file:
         import_tensorflow()
         from tfsdeploy.server import session_config

@@ -268,7 +268,7 @@ class Manager(Generic[Servable]):
         try:
             work(version)
         except Exception as error:  # a thread that dies silently would hold its model for ever
-            say(f"{version.model}/{version.version}: {type(error).__name__}: {error}")
+            say(f"{version.model}/{version.version}: {type(error).__name__}: {error}", "ERROR")
             version.state, version.error = State.END, Failed("INTERNAL", f"{type(error).__name__}: {error}")
         with self._changed:
             self._done(version)
@@ -287,7 +287,7 @@ class Manager(Generic[Servable]):
                 version.servable, error = self._open(version.path), None
                 break
             except Failed as failed:
-                say(f"Loading servable: {name} failed: {failed.code}: {failed.message}")
+                say(f"Loading servable: {name} failed: {failed.code}: {failed.message}", "ERROR")
                 # Not the exception itself: that holds what it was raised in, and so the model, while its row lives.
                 error = Failed(failed.code, failed.message)
                 with self._changed:

@@ -231,7 +231,7 @@ def _path(config_file: str) -> str:
         text = Path(config_file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         # The original goes on without REST then; here only the page is missing.
-        say(f"The monitoring configuration {config_file} cannot be read, so there is no page: {error}")
+        say(f"The monitoring configuration {config_file} cannot be read, so there is no page: {error}", "ERROR")
         return ""
     # Its message has these two fields and nothing else; its generated module is in no package.
     path = _PATH.search(text)

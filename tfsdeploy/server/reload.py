@@ -13,7 +13,7 @@ from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import config, source
 from tfsdeploy.server.core import Core
-from tfsdeploy.server.flags import Flags, say
+from tfsdeploy.server.flags import Flags, Severity, say
 from tfsdeploy.server.policy import State
 
 LOOK_SECONDS = 0.025
@@ -210,7 +210,7 @@ class Reloader:
         except source.StorageAway as away:
             self._tell(model.name, str(away))
             return
-        self._tell(model.name, "" if there else _nothing_in(model))
+        self._tell(model.name, "" if there else _nothing_in(model), "WARNING")
         if self._flags.keep_missing:
             loaded = frozenset(row.version for row in manager.status(model.name) if row.state == State.AVAILABLE)
             there = source.kept(model, there, loaded)
@@ -221,17 +221,17 @@ class Reloader:
         try:
             found = source.scan(models)
         except source.StorageAway as away:
-            say(f"FileSystemStoragePathSource encountered a filesystem access error: {away}")
+            say(f"FileSystemStoragePathSource encountered a filesystem access error: {away}", "ERROR")
             return
         for model in models:
             if not found[model.name]:
-                say(_nothing_in(model))
+                say(_nothing_in(model), "WARNING")
         self._core.manager.aspire(found)
 
-    def _tell(self, model_name: str, line: str) -> None:
+    def _tell(self, model_name: str, line: str, severity: Severity = "ERROR") -> None:
         """What is wrong with a model's folder, or with the configuration: once, not four times a second."""
         if line and (self._flags.like_tfs or line != self._told.get(model_name, "")):
-            say(line)
+            say(line, severity)
         self._told[model_name] = line
 
     def _watch(self) -> None:

@@ -109,7 +109,7 @@ class Rest:
         except Failed as failed:
             return http_code(failed.code), rest.error_body(failed.message)
         except Exception as error:  # an answer in any case; what it was is for this server's own log
-            say(f"{type(error).__name__} while answering {method} {path}: {error}")
+            say(f"{type(error).__name__} while answering {method} {path}: {error}", "ERROR")
             return http_code("INTERNAL"), rest.error_body(f"{type(error).__name__}: {error}")
 
     def _answer(self, asked: rest.Request, headers: Mapping[str, str], body: bytes, wait: bool, counted: Asked) -> str:

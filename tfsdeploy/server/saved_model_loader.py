@@ -147,7 +147,8 @@ def _restore(session: Any, path: str, saver: Any, assets: Mapping[str, str], met
     if not Path(f"{variables}.index").exists():
         say(
             "The specified SavedModel has no variables; no checkpoints were restored. "
-            f"File does not exist: {variables}.index"
+            f"File does not exist: {variables}.index",
+            "WARNING",
         )
         return
     _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables, **assets}, metrics)

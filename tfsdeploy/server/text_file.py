@@ -48,7 +48,7 @@ def parse(file: str, message: Any) -> Any:
     except OSError as error:
         raise failed(file, error) from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        say(f"Error parsing text-format tensorflow.serving.{message.DESCRIPTOR.name}: {_told(error, text)}")
+        say(f"Error parsing text-format tensorflow.serving.{message.DESCRIPTOR.name}: {_told(error, text)}", "ERROR")
         raise Failed("INVALID_ARGUMENT", f"Invalid protobuf file: '{file}'") from error
     if not text:
         raise Failed("INVALID_ARGUMENT", f"{file}; Invalid argument")  # the original maps the file into memory
