@@ -6,6 +6,7 @@ import http.client
 import random
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections import Counter
@@ -70,8 +71,15 @@ class Faults:
 
 
 @contextmanager
-def fault_proxy(upstream: str) -> Iterator[Faults]:
-    """A proxy in front of a server, ``http://HOST:PORT``; lets everything through until it is told otherwise."""
+def fault_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Faults]:
+    """A proxy in front of a server, ``http://HOST:PORT``; lets everything through until it is told otherwise.
+
+    Named in ``HTTP_PROXY`` it is asked for every host, and asks the server.
+
+    Args:
+        upstream: the server.
+        tls: what it shows to its clients, whom it then answers as ``https://localhost:PORT``.
+    """
     host = urlsplit(upstream).netloc
 
     class Handler(BaseHTTPRequestHandler):
@@ -97,6 +105,9 @@ def fault_proxy(upstream: str) -> Iterator[Faults]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         faults = Faults(f"http://127.0.0.1:{server.server_address[1]}")
+        if tls is not None:
+            faults.endpoint = f"https://localhost:{server.server_address[1]}"
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

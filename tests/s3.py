@@ -1,4 +1,7 @@
-"""A real S3 server on loopback: SeaweedFS, with one key pair that may do everything and one that may only read."""
+"""A real S3 server on loopback: SeaweedFS, with one key pair that may do everything and one that may only read.
+
+Nobody in particular may do everything in one bucket. Asked as ``BUCKET.DOMAIN``, it finds the bucket in the host name.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,10 @@ WEED = Path(sys.executable).with_name("weed")
 REGION = "us-east-1"
 KEY, SECRET = "writer-key", "writer-secret-5d41402abc4b"
 READER_KEY, READER_SECRET = "reader-key", "reader-secret-7d793037a076"
+PUBLIC = "public"
+"""A bucket that needs no credentials."""
+
+DOMAIN = "s3.test"
 LIMIT = 60.0
 
 
@@ -138,6 +145,7 @@ def start(
                 "credentials": [{"accessKey": READER_KEY, "secretKey": READER_SECRET}],
                 "actions": ["Read", "List"],
             },
+            {"name": "anonymous", "actions": [f"{action}:{PUBLIC}" for action in ("Read", "List", "Write")]},
         ]
     }
     (folder / "s3.json").write_text(json.dumps(pairs))
@@ -147,6 +155,7 @@ def start(
         f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=1000",
         "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
         "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        f"-s3.domainName={DOMAIN}",
         f"-s3.config={folder / 's3.json'}", f"-s3.autoCreateBucket={str(auto_create).lower()}", *options,
     ]  # fmt: skip
     with (folder / "log").open("ab") as log:

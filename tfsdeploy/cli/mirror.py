@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -11,6 +13,7 @@ from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
+from tfsdeploy.fleet.addresses import is_object_store
 
 
 @declare(
@@ -28,15 +31,44 @@ from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 @click.argument("version", type=words.version, required=False, shell_complete=complete.versions)
 @click.option("--endpoint", metavar="URL", help="Of the other store, if it is not the provider's own.")
 @click.option("--region", metavar="NAME", help="Of the other store's bucket.")
+@click.option(
+    "--path-style/--no-path-style",
+    default=None,
+    help="Whether the other bucket is in the path of its URLs, "
+    "not in their host name.  [default: where there is an endpoint]",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certificates of the authority that signed the other endpoint's.",
+)
+@click.option("--anonymous", is_flag=True, help="Use no credentials for the other store.")
+@click.option(
+    "--conditional-writes/--no-conditional-writes",
+    default=True,
+    show_default=True,
+    help="Without: for another store that has none, while nobody else writes there.",
+)
 @fleet_options(by_name=True)
 def command(
-    call: Call, to: str, model: str | None, version: int | None, endpoint: str | None, region: str | None
+    call: Call,
+    to: str,
+    model: str | None,
+    version: int | None,
+    endpoint: str | None,
+    region: str | None,
+    path_style: bool | None,
+    ca_file: Path | None,
+    anonymous: bool,
+    conditional_writes: bool,
 ) -> int:
     """Copy the store's versions, MODEL's, or one, to another store, with the records they have.
 
     What is there already with the same bytes is left alone, so the command can be run again and again. A version that
     is damaged, or has other bytes there, is named and not copied; the others are (exit 1). Credentials come from the
-    environment, the same for both stores.
+    environment, the same for both stores. What storeOptions are for the fleet's store, --endpoint to
+    --conditional-writes are for the other one.
     """
     from tfsdeploy.cli.stores import asked, models_of
     from tfsdeploy.deploy.stores import StoredModels
@@ -46,8 +78,15 @@ def command(
     from tfsdeploy.store.verify import Damaged
 
     here = models_of(call)
-    options = {name: value for name, value in (("endpoint", endpoint), ("region", region)) if value}
-    there = StoredModels(to.rstrip("/"), options)
+    given = {
+        "endpoint": endpoint,
+        "region": region,
+        "path_style": path_style,
+        "ca_file": ca_file and str(ca_file),
+        "anonymous": anonymous or None,
+        "conditional_writes": None if conditional_writes else False,
+    }
+    there = StoredModels(to.rstrip("/"), _options(to, given))
     rows: list[dict[str, object]] = []
     failed: list[dict[str, object]] = []
     codes: set[int] = set()
@@ -74,3 +113,15 @@ def command(
             f"{count(len(new), 'version')} copied to {there.url}, {len(rows) - len(new)} there before" + not_copied
         )
     return min(codes, default=0)
+
+
+def _options(to: str, given: Mapping[str, object]) -> dict[str, object]:
+    """What is said of how the other store is reached; refused where it would mean nothing, as in a fleet file."""
+    said = {name: value for name, value in given.items() if value is not None}
+    useless = (
+        said if not is_object_store(to) else {} if to.startswith("s3://") else {"region", "path_style"} & set(said)
+    )
+    for name in useless:
+        words = name.replace("_", "-")
+        raise UsageError(f"--{words} is not for this store", where=to, hint="leave it out")
+    return said

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -221,6 +222,9 @@ def _check_conditional(bucket: Bucket, key: str) -> None:
         bucket.put(key, b"", replaces='"0123456789abcdef0123456789abcdef"')
     except Taken:
         return
+    with suppress(StoreError):
+        # Emptied as it is, it would keep out for an hour whoever then says that the store has none.
+        bucket.delete([key])
     raise StoreError(
         "the store ignores the conditions of writes, so two publishers could spoil a version",
         where=bucket.url,
