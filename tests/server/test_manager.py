@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server import manager as manager_module
 from tfsdeploy.server.flags import parse
 from tfsdeploy.server.main import load_threads
 from tfsdeploy.server.manager import Manager
-from tfsdeploy.server.policy import Snapshot, State, next_action, postponed
+from tfsdeploy.server.policy import Action, Snapshot, State, next_action, postponed
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "server" / "next_action.yaml").read_text())
 
@@ -201,6 +202,52 @@ def test_end_rows_stay(unit: Unit) -> None:
     unit.aspire(2)
     unit.becomes(_1="END", _2="AVAILABLE")
     assert unit.manager.status("m")[1] == StatusRow(1, "END")
+
+
+def test_of_the_versions_that_are_over_the_last_are_told_and_none_is_looked_at(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def counting(rows: list[Snapshot]) -> Action | None:
+        looked.append(len(rows))
+        return next_action(rows)
+
+    monkeypatch.setattr(manager_module, "next_action", counting)
+    monkeypatch.setattr(manager_module, "MOST_ENDED", 3)
+    for version in range(1, 10):
+        unit.aspire(version)
+        unit.becomes(
+            **{f"_{one}": "END" for one in range(max(1, version - 3), version)}, **{f"_{version}": "AVAILABLE"}
+        )
+    assert max(looked) == 2
+    unit.aspire(7)
+    unit.becomes(_6="END", _7="AVAILABLE", _8="END", _9="END")
+
+
+def test_lists_that_are_as_they_were_are_no_work_and_wait_for_nobody(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[int] = []
+
+    def counting(rows: list[Snapshot]) -> Action | None:
+        decided.append(len(rows))
+        return next_action(rows)
+
+    monkeypatch.setattr(manager_module, "next_action", counting)
+    names = [f"m{number}" for number in range(1000)]
+    for name in names:
+        unit.aspire(1, model=name)
+    assert unit.manager.wait(lambda: len(unit.memory.loads) == len(names) and unit.manager.idle(), LIMIT_SECONDS)
+    # For each model: when its list comes, when its load begins, when it has ended.
+    assert len(decided) <= 3 * len(names)
+    decided.clear()
+    again = threading.Thread(target=lambda: [unit.aspire(1, model=name) for name in names])
+    with unit.manager._changed:
+        again.start()
+        again.join(LIMIT_SECONDS)
+        assert not again.is_alive()
+    assert decided == []
 
 
 def test_a_version_wanted_again_while_it_leaves_is_first_unloaded_then_loaded_anew(unit: Unit) -> None:

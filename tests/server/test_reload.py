@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.server.arrays import LIMIT_SECONDS, half_plus_two
+from tests.server.live import wait
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific, render
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import reload
@@ -212,7 +213,7 @@ def test_a_refused_label_changes_nothing_and_a_moved_one_follows_in_a_second_fil
     unit.becomes("m", {1: "AVAILABLE", 2: "AVAILABLE"})
     assert unit.core.version_of("m", None, "stable") == 1
     unit.write(unit.entry("m", Specific((1, 2)), stable=2))
-    assert unit.manager.wait(lambda: unit.core.version_of("m", None, "stable") == 2, LIMIT_SECONDS)
+    wait("the label has moved", lambda: unit.core.version_of("m", None, "stable") == 2, LIMIT_SECONDS)
 
 
 def test_a_model_whose_folder_is_away_holds_up_nobody_else(own: Unit) -> None:
@@ -224,6 +225,30 @@ def test_a_model_whose_folder_is_away_holds_up_nobody_else(own: Unit) -> None:
     own.becomes("m", {1: "END", 2: "AVAILABLE"})
     own.publish("away", 1)
     own.becomes("away", {1: "AVAILABLE"})
+
+
+def test_a_look_at_folders_that_are_as_they_were_waits_for_nobody(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, like_tfs=False, polls=0, scans=0, keep_missing=True, retry_failed_seconds=3600)
+    names = [f"m{number}" for number in range(30)]
+    for name in names:
+        unit.publish(name, 1)
+    unit.write(*(unit.entry(name, Specific((1,))) for name in names[1:]), unit.entry(names[0]))
+    unit.reloader.start()
+    unit.reloader.first_loads()
+    look = threading.Thread(target=unit.reloader._scan)
+    with unit.manager._changed:
+        look.start()
+        look.join(LIMIT_SECONDS)
+        assert not look.is_alive()
+    unit.close()
+
+
+@pytest.mark.parametrize(
+    ("interval", "took", "seconds"),
+    [(1, 0.0, 0.25), (1, 0.01, 0.5), (1, 0.5, 1.0), (5, 0.0, 5), (0, 0.0, 0), (-1, 0.0, 0)],
+)
+def test_folders_are_looked_at_soon_where_that_is_cheap(interval: int, took: float, seconds: float) -> None:
+    assert reload.between_scans(interval, took) == seconds
 
 
 def test_a_failed_version_is_no_reason_not_to_start(own: Unit) -> None:
@@ -299,7 +324,7 @@ def test_like_the_original_a_new_model_without_a_folder_holds_up_every_later_rel
     first = threading.Thread(target=reload, args=("first", like_tfs.entry("m"), like_tfs.entry("n")))
     second = threading.Thread(target=reload, args=("second", like_tfs.entry("m")))
     first.start()
-    assert like_tfs.manager.wait(like_tfs.reloader._applying.locked, LIMIT_SECONDS)
+    wait("the first is at it", like_tfs.reloader._applying.locked, LIMIT_SECONDS)
     second.start()
     second.join(0.3)
     assert done == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -13,9 +13,12 @@ from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import text_file
 from tfsdeploy.server.flags import say
-from tfsdeploy.server.policy import Action, Snapshot, State, Work, next_action, postponed
+from tfsdeploy.server.policy import Snapshot, State, Work, next_action, postponed
 
 MOST_THREADS = 1024  # they begin when they are needed
+
+MOST_ENDED = 1000
+"""Versions of a model that are told as END; the original tells every one that there ever was."""
 
 
 class Closable(Protocol):
@@ -40,6 +43,11 @@ class _Version(Generic[Servable]):
     users: int = 0
     failed_at: float | None = None
     failed: bool = False
+
+    def told(self) -> StatusRow:
+        if self.error is None:
+            return StatusRow(self.version, self.state)
+        return StatusRow(self.version, self.state, self.error.code, self.error.message)
 
 
 class Handle(Generic[Servable]):
@@ -90,19 +98,28 @@ class Manager(Generic[Servable]):
         self._retry_seconds = retry_seconds
         self._like_tfs = like_tfs
         self._changed = threading.Condition()
+        # Those that are wanted, or still there; what is over is only told.
         self._versions: dict[str, dict[int, _Version[Servable]]] = {}
+        self._ended: dict[str, dict[int, StatusRow]] = {}
+        self._wanted: dict[str, Mapping[int, str]] = {}
         self._pending: dict[str, Mapping[int, str]] = {}
         self._busy: dict[str, tuple[Work, _Version[Servable]]] = {}
+        self._due: dict[Work, dict[str, int]] = {"unload": {}, "load": {}}
         self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="manager")
 
     def aspire(self, models: Mapping[str, Mapping[int, str]]) -> None:
         """State the whole list of versions (number -> path) that each named model should have.
 
-        A version that is wanted again while it is unloaded is first unloaded altogether, then loaded anew.
+        A version that is wanted again while it is unloaded is first unloaded altogether, then loaded anew. A list that
+        is as it was costs a comparison, and holds nobody up.
         """
+        if all(self._wanted.get(name) == wanted for name, wanted in models.items()):
+            return
         with self._changed:
-            self._pending.update(models)
+            for name, wanted in models.items():
+                if self._wanted.get(name) != wanted:
+                    self._wanted[name] = self._pending[name] = wanted
             self._advance()
 
     def use_threads(self, threads: int, unload_threads: int | None = None) -> None:
@@ -118,17 +135,23 @@ class Manager(Generic[Servable]):
             seconds: since the last attempt ended.
         """
         before = time.monotonic() - seconds
+
+        def due(row: _Version[Servable]) -> bool:
+            return row.aspired and row.failed_at is not None and row.failed_at <= before
+
+        failed = [row for row in self._rows() if due(row)]
+        if not failed:
+            return
         with self._changed:
-            for versions in self._versions.values():
-                for row in list(versions.values()):
-                    if row.aspired and row.failed_at is not None and row.failed_at <= before:
-                        versions[row.version] = _Version(row.model, row.version, row.path)
+            for row in failed:
+                if due(row) and self._versions[row.model].get(row.version) is row:
+                    self._versions[row.model][row.version] = _Version(row.model, row.version, row.path)
+                    self._consider(row.model)
             self._advance()
 
     def models(self) -> set[str]:
-        """The names of all models that ever were."""
-        with self._changed:
-            return set(self._versions)
+        """The names of the models that should have a version; holds nobody up."""
+        return {name for name, wanted in list(self._wanted.items()) if wanted}
 
     def aspired(self, model_name: str) -> frozenset[int]:
         """The versions that a model should have."""
@@ -146,19 +169,14 @@ class Manager(Generic[Servable]):
     def idle(self) -> bool:
         """Whether nothing is loaded, retried or unloaded now."""
         with self._changed:
-            loading = any(v.state is State.LOADING for versions in self._versions.values() for v in versions.values())
-            return not self._busy and not loading
+            return not self._busy and not any(row.state is State.LOADING for row in self._rows())
 
     def status(self, model_name: str) -> tuple[StatusRow, ...]:
-        """All versions that one model ever had, highest first; END rows stay for the life of the process."""
+        """The versions of one model, highest first, with the last `MOST_ENDED` of those that are over."""
         with self._changed:
-            rows = sorted(self._versions.get(model_name, {}).values(), key=lambda row: -row.version)
-            return tuple(
-                StatusRow(row.version, row.state, row.error.code, row.error.message)
-                if row.error
-                else StatusRow(row.version, row.state)
-                for row in rows
-            )
+            rows = [row.told() for row in self._versions.get(model_name, {}).values()]
+            rows += self._ended.get(model_name, {}).values()
+        return tuple(sorted(rows, key=lambda row: -row.version))
 
     def wait(self, done: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until ``done``, which may call `status`; False when the time is over or the manager closes."""
@@ -207,20 +225,28 @@ class Manager(Generic[Servable]):
             self._changed.notify_all()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _rows(self) -> Iterator[_Version[Servable]]:
+        """The rows of all models; without the lock they may be of different moments."""
+        for versions in list(self._versions.values()):
+            yield from list(versions.values())
+
     def _advance(self) -> None:
         """Start everything that may start now, unloads first; with the lock held."""
         if not self._held_up:
             for model_name in sorted(self._pending):
                 self._take_pending(model_name)
-        actions = [
-            (model_name, action)
-            for model_name in sorted(self._versions.keys() - self._busy.keys())
-            if (action := next_action(self._snapshots(model_name))) is not None
-        ]
-        for model_name, action in sorted(actions, key=lambda named: named[1].what != "unload"):
-            if not self._closing.is_set() and self._has_thread(action.what):
-                self._begin(self._versions[model_name][action.version], action)
+        for what, due in self._due.items():
+            while due and not self._closing.is_set() and self._has_thread(what):
+                model_name = min(due)
+                self._begin(self._versions[model_name][due[model_name]], what)
         self._changed.notify_all()
+
+    def _consider(self, model_name: str) -> None:
+        """Note what is to be done for a model of which something has changed; with the lock held."""
+        for due in self._due.values():
+            due.pop(model_name, None)
+        if model_name not in self._busy and (action := next_action(self._snapshots(model_name))) is not None:
+            self._due[action.what][model_name] = action.version
 
     @property
     def _held_up(self) -> bool:
@@ -247,17 +273,32 @@ class Manager(Generic[Servable]):
             return
         del self._pending[model_name]
         versions = self._versions.setdefault(model_name, {})
-        for row in versions.values():
+        for row in list(versions.values()):
             row.aspired = row.version in wanted and (row.aspired or row.state is not State.END)
             if not row.aspired and row.state is State.START:
                 row.state = State.END
+            self._put_away(row)
         for number, path in wanted.items():
-            if number not in versions or not versions[number].aspired:
+            if number not in versions:
+                self._ended.get(model_name, {}).pop(number, None)
                 versions[number] = _Version(model_name, number, path)
+        self._consider(model_name)
 
-    def _begin(self, version: _Version[Servable], action: Action) -> None:
-        self._busy[version.model] = action.what, version
-        if action.what == "load":
+    def _put_away(self, row: _Version[Servable]) -> None:
+        """Of a version that is over only what is told of it stays; with the lock held."""
+        versions = self._versions[row.model]
+        if row.aspired or row.state is not State.END or versions.get(row.version) is not row:
+            return
+        del versions[row.version]
+        ended = self._ended.setdefault(row.model, {})
+        ended[row.version] = row.told()
+        if len(ended) > MOST_ENDED:
+            del ended[next(iter(ended))]
+
+    def _begin(self, version: _Version[Servable], what: Work) -> None:
+        self._busy[version.model] = what, version
+        self._consider(version.model)
+        if what == "load":
             version.state = State.LOADING
             self._pool.submit(self._guarded, self._load, version)
         else:
@@ -310,6 +351,8 @@ class Manager(Generic[Servable]):
         """Let what waits for a version's work begin; with the lock held."""
         if version.model in self._busy and self._busy[version.model][1] is version:
             del self._busy[version.model]
+        self._put_away(version)
+        self._consider(version.model)
         self._advance()
 
     def _rested(self, version: _Version[Servable]) -> bool:
@@ -329,6 +372,7 @@ class Manager(Generic[Servable]):
                     lambda: self._closing.is_set() or (version.model not in self._busy and self._has_thread("load"))
                 )
                 self._busy[version.model] = "load", version
+                self._consider(version.model)
         return not self._closing.is_set()
 
     def _unload(self, version: _Version[Servable]) -> None:

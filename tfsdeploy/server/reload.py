@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from tfsdeploy.protocol.model_config import ModelConfig, Specific
@@ -25,6 +26,9 @@ ANSWER_SECONDS = 0.1
 SCAN_SECONDS = 0.25
 """How often the folders are looked at, unless ``--file_system_poll_wait_seconds`` asks for less."""
 
+SCAN_SHARE = 0.02
+"""Of the time, for looking at the folders; where that takes longer, they are looked at as seldom as the flag says."""
+
 
 class Reloader:
     """Applies configurations and scans folders.
@@ -42,6 +46,7 @@ class Reloader:
         self._scanning = threading.Lock()
         self._stopping = threading.Event()
         self._told: dict[str, str] = {}
+        self._scan_took = 0.0
         self._seen: tuple[int, int, int] | None = None
         core.reload = self._answer
 
@@ -72,8 +77,7 @@ class Reloader:
     @property
     def _scan_seconds(self) -> float:
         """Between two looks at the folders; 0: only one, with each configuration."""
-        interval = self._flags.file_system_poll_wait_seconds
-        return SCAN_SECONDS if interval == 1 else max(0, interval)
+        return between_scans(self._flags.file_system_poll_wait_seconds, self._scan_took)
 
     @property
     def _looks(self) -> bool:
@@ -86,8 +90,8 @@ class Reloader:
 
     def first_loads(self) -> None:
         """Wait until each version of each model was loaded or tried in vain, as far as there are any."""
-        manager = self._core.manager
-        manager.wait(lambda: all(manager.tried(model.name) for model in self._models))
+        for model in self._models:
+            self._core.manager.wait(partial(self._core.manager.tried, model.name))
 
     def _answer(self, models: tuple[ModelConfig, ...]) -> None:
         """What HandleReloadConfigRequest does: apply, and wait for model names that are new.
@@ -127,8 +131,9 @@ class Reloader:
         with self._applying:
             manager = self._core.manager
             available = {
-                name: {row.version for row in manager.status(name) if row.state == State.AVAILABLE}
-                for name in manager.models()
+                model.name: {row.version for row in manager.status(model.name) if row.state == State.AVAILABLE}
+                for model in models
+                if model.labels
             }
             self._core.labels = config.check_labels(
                 models,
@@ -162,18 +167,14 @@ class Reloader:
         # By another reload, or by its folder; the original lets no other reload begin, and waits for versions.
         dropped = not self._flags.like_tfs
 
-        def settled() -> bool:
+        def settled(name: str) -> bool:
             # Rows of an earlier life of the same name say nothing about this one.
-            return all(
-                any(
-                    row.version in manager.aspired(name) and row.state in (State.AVAILABLE, State.END)
-                    for row in manager.status(name)
-                )
-                or (dropped and not manager.aspired(name))
-                for name in names
-            )
+            aspired = manager.aspired(name)
+            return any(
+                row.version in aspired and row.state in (State.AVAILABLE, State.END) for row in manager.status(name)
+            ) or (dropped and not aspired)
 
-        if not manager.wait(settled):
+        if not all(manager.wait(partial(settled, name)) for name in sorted(names)):
             return
         failed = [
             f"{{{{name: {name} version: {row.version}}} due to error: {row.code}: {row.message}}}, "
@@ -197,8 +198,11 @@ class Reloader:
                 return
             if names is None:
                 self._unload_others()
+            begun = time.monotonic()
             for model in models:
                 self._scan_alone(model)
+            if names is None:
+                self._scan_took = time.monotonic() - begun
             if self._flags.retry_failed_seconds > 0:
                 self._core.manager.retry_failed(self._flags.retry_failed_seconds)
 
@@ -211,7 +215,7 @@ class Reloader:
             self._tell(model.name, str(away))
             return
         self._tell(model.name, "" if there else _nothing_in(model), "WARNING")
-        if self._flags.keep_missing:
+        if self._flags.keep_missing and source.may_miss(model, there):
             loaded = frozenset(row.version for row in manager.status(model.name) if row.state == State.AVAILABLE)
             there = source.kept(model, there, loaded)
         manager.aspire({model.name: there})
@@ -232,7 +236,10 @@ class Reloader:
         """What is wrong with a model's folder, or with the configuration: once, not four times a second."""
         if line and (self._flags.like_tfs or line != self._told.get(model_name, "")):
             say(line, severity)
-        self._told[model_name] = line
+        if line:
+            self._told[model_name] = line
+        else:
+            self._told.pop(model_name, None)
 
     def _watch(self) -> None:
         """The configuration file by its stat, the folders every moment."""
@@ -283,6 +290,19 @@ class Reloader:
 
     def _background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
+
+
+def between_scans(interval: float, took: float) -> float:
+    """Seconds from one look at the folders to the next.
+
+    Args:
+        interval: ``--file_system_poll_wait_seconds``; its default is taken for "soon".
+        took: seconds that the last look took.
+
+    Returns:
+        0: there is no next one.
+    """
+    return min(1.0, max(SCAN_SECONDS, took / SCAN_SHARE)) if interval == 1 else max(0.0, interval)
 
 
 def unready(model: ModelConfig, aspired: frozenset[int], rows: tuple[StatusRow, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def versions_of(model: ModelConfig) -> dict[int, str]:
     """
     base = Path(folder(model.base_path))
     try:
-        names = [entry.name for entry in base.iterdir()]
+        names = os.listdir(base)
     except OSError as error:
         raise StorageAway(
             f"Could not find base path {model.base_path} for servable {model.name} with error {error.strerror}"
@@ -47,6 +48,11 @@ def versions_of(model: ModelConfig) -> dict[int, str]:
 def folder(base_path: str) -> str:
     """A base path without the scheme of local files; other schemes name no folder that is there."""
     return base_path.removeprefix("file://")
+
+
+def may_miss(model: ModelConfig, there: Mapping[int, str]) -> bool:
+    """Whether `kept` may have something to add."""
+    return not there or (isinstance(model.policy, Specific) and not there.keys() >= set(model.policy.versions))
 
 
 def kept(model: ModelConfig, there: dict[int, str], loaded: frozenset[int]) -> dict[int, str]:
