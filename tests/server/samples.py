@@ -62,6 +62,29 @@ def write_adder(path: Path, amount: float) -> None:
     tf.saved_model.save(model, str(path), signatures={"serving_default": model.__call__})
 
 
+def write_tagged(path: Path) -> None:
+    """A TensorFlow 1 model of two graphs: with the tag ``serve`` ``y = x + 1``, with ``serve`` and ``other``
+    ``y = x + 2``; the signature ``slow`` is ``x`` rounds of work."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(path))
+    for tags, amount in ((["serve"], 1.0), (["serve", "other"], 2.0)):
+        with tf.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [None], name="x")
+            slow = x + 0 * _rounds(tf.reduce_max(x))
+            told = v1.saved_model.build_tensor_info
+            signatures = {
+                name: v1.saved_model.build_signature_def({"x": told(x)}, {"y": told(y)}, "tensorflow/serving/predict")
+                for name, y in {"serving_default": x + amount, "slow": slow}.items()
+            }
+            if amount == 1.0:
+                builder.add_meta_graph_and_variables(session, tags, signatures)
+            else:
+                builder.add_meta_graph(tags, signatures)
+    builder.save()
+
+
 def write_halves(path: Path) -> None:
     """A TensorFlow 1 model that reads tf.Examples: ``y = x / 2 + 2``, ``y2 = x / 2 + 3``."""
     import tensorflow as tf
@@ -116,6 +139,19 @@ def write_classifier(path: Path) -> None:
         _save_signatures(path, session, signatures)
 
 
+def _rounds(count: Any) -> Any:
+    """A number that takes so many rounds of work, each of about a millisecond."""
+    import tensorflow as tf
+
+    _, square = tf.while_loop(
+        lambda turn, _: turn < count,
+        lambda turn, m: (turn + 1, tf.linalg.matmul(m, m) * 0.5 + 0.001),
+        [tf.zeros([], count.dtype), tf.fill([256, 256], 0.001)],
+        parallel_iterations=1,
+    )
+    return tf.reduce_sum(square)
+
+
 def _save_signatures(path: Path, session: Any, signatures: Mapping[str, tuple[Any, Any, str]]) -> None:
     import tensorflow as tf
 
@@ -151,15 +187,7 @@ def write_multi(path: Path) -> None:
         return {"f_out": f * 2, "i_out": i + 1, "s_out": text, "b_out": tf.logical_not(b), "s_bytes": tf.identity(s)}
 
     def slow(n: tf.Tensor) -> dict[str, tf.Tensor]:
-        square = tf.ones([256, 256]) * 0.001
-        end = tf.reduce_max(n)
-        _, square = tf.while_loop(
-            lambda turn, _: turn < end,
-            lambda turn, m: (turn + 1, tf.linalg.matmul(m, m) * 0.5 + 0.001),
-            [tf.constant(0, tf.int64), square],
-            parallel_iterations=1,
-        )
-        return {"y": tf.cast(n, tf.float32) + 0 * tf.reduce_sum(square)}
+        return {"y": tf.cast(n, tf.float32) + 0 * _rounds(tf.reduce_max(n))}
 
     floats = [spec([None], tf.float32, "x")]
     functions = {

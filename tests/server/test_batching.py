@@ -264,19 +264,6 @@ def test_a_full_queue_refuses_and_a_version_leaves_when_its_queue_is_empty(
     assert all(b"max_enqueued_batches is 2" in answer for code, _, answer in answers if code == 503)
 
 
-def test_a_start_that_makes_no_sense(folder: Path, file: str, tmp_path: Path) -> None:
-    for flag, words in (
-        (
-            f"--batching_parameters_file={file}",
-            "INVALID_ARGUMENT: server_options.batching_parameters_file is set without",
-        ),
-        ("--enable_batching --batching_parameters_file=/nowhere", "NOT_FOUND: /nowhere; No such file or directory"),
-    ):
-        with Live(tmp_path / "log", f"--model_base_path={folder}", *flag.split()) as server:
-            assert server.process.wait(60) == 255
-            assert f"Failed to start server. Error: {words}" in server.said()
-
-
 def test_parameters_inside_a_version(folder: Path, tmp_path: Path) -> None:
     for name, text in (("batched", TEXT), ("plain", "")):
         (tmp_path / name).mkdir()

@@ -53,54 +53,6 @@ def says(server: Live, words: str) -> None:
     wait(words, lambda: words in server.said())
 
 
-FAILURES = {
-    "nothing to serve": (
-        [],
-        "Failed to start server. Error: INVALID_ARGUMENT: Both server_options.model_base_path and "
-        "server_options.model_config_file are empty!",
-    ),
-    "no port": (
-        ["--port=0", "--model_base_path=/m"],
-        "Failed to start server. Error: INVALID_ARGUMENT: At least one of server_options.grpc_port or "
-        "server_options.grpc_socket_path must be set.",
-    ),
-    "relative path": (
-        ["--model_base_path=m"],
-        "Failed to start server. Error: INVALID_ARGUMENT: Expected model default to have an absolute path or URI; got "
-        "base_path()=m",
-    ),
-    "no such file": (
-        ["--model_config_file={folder}/missing"],
-        "Failed to start server. Error: NOT_FOUND: {folder}/missing; No such file or directory",
-    ),
-    "wrong file": (
-        ["--model_config_file={folder}/wrong"],
-        "Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: '{folder}/wrong'",
-    ),
-    "labels before versions": (
-        ["--model_config_file={folder}/labels"],
-        "Failed to start server. Error: FAILED_PRECONDITION: Request to assign label to version 1 of model m, which is "
-        "not currently available for inference",
-    ),
-    "wrong value": (["--port=http"], "Couldn't interpret value http for flag port."),
-    "help": (["--help"], "usage: tfsdeploy-model-server"),
-}
-
-
-@pytest.mark.parametrize("mode", [[], ["--like-tfs"]], ids=["own", "like-tfs"])
-def test_what_it_cannot_start_with_ends_it_with_255_and_words(mode: list[str], tmp_path: Path) -> None:
-    (tmp_path / "wrong").write_text("model_config_list {")
-    (tmp_path / "labels").write_text(
-        'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" '
-        'version_labels { key: "stable" value: 1 } } }'
-    )
-    for name, (flags, words) in FAILURES.items():
-        asked = [flag.format(folder=tmp_path) for flag in flags]
-        with Live(tmp_path / "log", *mode, *asked) as server:
-            assert ends(server) == 255, name
-        assert words.format(folder=tmp_path) in server.said(), name
-
-
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
@@ -160,12 +112,6 @@ def test_like_the_original_an_idle_one_is_ended_by_the_signal_itself(empty: str,
         says(server, "Exporting HTTP/REST API")
         server.process.terminate()
         assert ends(server) == -signal.SIGTERM
-
-
-def test_unknown_arguments_are_told_and_it_starts_anyway(empty: str, tmp_path: Path) -> None:
-    with Live(tmp_path / "log", "--no_such=1", "-x", "stray", empty) as server:
-        says(server, "Exporting HTTP/REST API")
-        assert "unknown argument: --no_such=1\nusage: tfsdeploy-model-server\nFlags:\n" in server.said()
 
 
 def test_it_tells_its_versions(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ Severity = Literal["INFO", "WARNING", "ERROR"]
 
 _JSON_LOG = False
 
+_BOOLS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\Z", re.ASCII)
 _FLOAT: Final = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)
 
@@ -217,17 +218,11 @@ def _take(flags: Flags, argument: str, undone: list[str]) -> bool:
     name, equals, value = argument.removeprefix("--").partition("=")
     name = name.replace("-", "_") if name in OWN_SPELLINGS else name
     known = FLAGS.get(name)
-    if not argument.startswith("--"):
-        return False
-    if known is None:
-        # A longer name is read as the flag that it begins with, if that is a bool: it has a value of the wrong kind.
-        shorter = next((f for f in FLAGS.values() if f.kind == "bool" and name.startswith(f.name)), None)
-        if shorter is not None:
-            raise _unusable(argument[2 + len(shorter.name) :], shorter.name)
+    if known is None or not argument.startswith("--"):
         return False
     if known.kind != "bool" and not equals:
         return False
-    read = _value(known, f"={value}" if known.kind == "bool" and equals else value)
+    read = _value(known, value if equals else "true")
     if name in ACCEPTED:
         undone.append(f"{argument}: {ACCEPTED[name]}")
     else:
@@ -260,9 +255,9 @@ def log_as(form: str) -> None:
 def _value(flag: Flag, text: str) -> bool | int | float | str:
     """A value as sscanf reads it: blanks before it are fine, whatever comes after it is not."""
     if flag.kind == "bool":
-        if text not in ("", "=true", "=false"):
+        if text.lower() not in _BOOLS:
             raise _unusable(text, flag.name)
-        return text != "=false"
+        return _BOOLS[text.lower()]
     if flag.kind == "string":
         return text
     if (_FLOAT if flag.kind == "float" else _INTEGER).match(text) is None:

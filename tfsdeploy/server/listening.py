@@ -18,6 +18,8 @@ from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.rest import Rest
 from tfsdeploy.server.workers import Workers
 
+MOST_PORT = 65535
+
 BACKLOG = 1024
 
 
@@ -101,7 +103,7 @@ async def grpc(flags: Flags, core: Core, metrics: Metrics) -> Port:
             where = f"{flags.address}:{flags.port}"
             servers.append(
                 await loop.create_server(
-                    front.connect, flags.address, flags.port, ssl=tls, backlog=BACKLOG, reuse_port=shared
+                    front.connect, flags.address, _port(flags.port), ssl=tls, backlog=BACKLOG, reuse_port=shared
                 )
             )
             say(f"Running gRPC ModelServer at {where} ...")
@@ -127,7 +129,7 @@ async def rest(flags: Flags, answers: Rest) -> Port:
     workers = Workers(loop, flags.rest_threads, "rest")
     front = rest_front.Front(answers, workers)
     try:
-        server = await loop.create_server(front.connect, flags.address, flags.rest_api_port, backlog=BACKLOG)
+        server = await loop.create_server(front.connect, flags.address, _port(flags.rest_api_port), backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Failed(
@@ -135,3 +137,10 @@ async def rest(flags: Flags, answers: Rest) -> Port:
         ) from error
     say(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...")
     return Port([server], front, workers)
+
+
+def _port(number: int) -> int:
+    """The port itself: uvloop, as the original, would take it modulo 65536 and listen where nobody asks."""
+    if not 0 <= number <= MOST_PORT:
+        raise OverflowError(f"a port is at most {MOST_PORT}")
+    return number
