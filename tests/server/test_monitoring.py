@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from pathlib import Path
 
 import grpc
 
+from tests.server.arrays import core_of
 from tests.server.live import Live, config, specific, wait, write
 from tests.server.samples import write_adder
 from tests.server.test_recorded import _message
 from tfsdeploy.protocol.model_config import All, ModelConfig, Specific
 from tfsdeploy.protocol.rest import StatusRow
-from tfsdeploy.server.metrics import Asked, Metrics
+from tfsdeploy.server.metrics import FEW_SERIES, Asked, Metrics
+from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.policy import State
 from tfsdeploy.server.reload import unready
+from tfsdeploy.server.rest import Rest
+from tfsdeploy.server.workers import Workers
 
 
 def test_ready_is_when_all_that_is_configured_is_available() -> None:
@@ -105,6 +111,83 @@ def test_a_failed_request_has_no_latency_and_a_failed_run_no_time() -> None:
         ":tensorflow:core:direct_session_runs{} 1",
         ':tensorflow:serving:request_count{model_name="a\\"b",status="NOT_FOUND"} 1',
     ]
+
+
+def test_what_is_gone_leaves_the_page_and_what_is_there_stays() -> None:
+    metrics = Metrics(by_version=True)
+    metrics.there = lambda: [("m", 1, "/m/1"), ("m", version, f"/m/{version}")]
+    for version in range(1, 5 * FEW_SERIES):
+        metrics.forget_gone()
+        metrics.loaded(f"/m/{version}", 0.5, (0.2, 0.1))
+        metrics.warmed_up(f"/m/{version}", 0.1, 7)
+        metrics.count(Asked("predict", "REST", "m", version=version, runtime=0.001), "OK")
+        metrics.count(Asked("predict", "REST", f"gone{version}"), "NOT_FOUND")
+        metrics.count(Asked("predict", "REST"), "INVALID_ARGUMENT")
+    page = metrics.page()
+    assert len(re.findall("load_attempt_count{", page)) <= FEW_SERIES + 1
+    assert len(re.findall("request_count{", page)) <= FEW_SERIES + 2
+    assert len(re.findall("runtime_latency_count{", page)) <= FEW_SERIES + 1
+    for path in ("/m/1", f"/m/{version}"):
+        assert f'load_attempt_count{{model_path="{path}",status="success"}} 1' in page
+        assert f'warmup_records_read{{model_path="{path}",status="OK"}} 7' in page
+    assert f'request_count{{model_name="m",status="OK",version="{version}"}} 1' in page
+    assert f'{{model_name="",status="INVALID_ARGUMENT",version=""}} {version}\n' in page
+
+
+def test_of_what_is_there_everything_stays_however_much_it_is() -> None:
+    metrics = Metrics()
+    models = 10 * FEW_SERIES
+    asked: list[int] = []
+
+    def there() -> list[tuple[str, int, str]]:
+        asked.append(1)
+        return [(f"m{number}", 1, f"/m{number}/1") for number in range(models)]
+
+    metrics.there = there
+    for number in range(models):
+        metrics.forget_gone()
+        metrics.loaded(f"/m{number}/1", 0.5, (0.2, 0.1))
+    assert metrics.page().count("load_attempt_count{") == models
+    assert len(asked) <= 10, "not looked at again before it has doubled"
+
+
+def test_the_page_and_readiness_wait_for_no_prediction_and_no_request_waits_for_them() -> None:
+    metrics = Metrics()
+    metrics.path = "/metrics"
+    core = core_of({})
+    core.manager.close()
+    rest = Rest(core, metrics)
+    assert rest.of_the_server("/metrics")
+    assert rest.of_the_server("/readyz")
+    assert not rest.of_the_server("/v1/models/m")
+
+    async def answers() -> list[str]:
+        loop = asyncio.get_running_loop()
+        workers, gate = Workers(loop, 1, "test"), threading.Event()
+        found: list[str] = []
+        over: asyncio.Future[None] = loop.create_future()
+
+        def slow(wait: bool) -> str:
+            if not wait:
+                raise WouldWait
+            gate.wait(10)
+            return "prediction"
+
+        def page(wait: bool) -> str:
+            assert threading.current_thread() is not threading.main_thread()
+            return "page"
+
+        def last(answer: str) -> None:
+            found.append(answer)
+            over.set_result(None)
+
+        workers.answer(slow, last, small=True)
+        workers.answer(page, lambda answer: (found.append(answer), gate.set()), small=True, aside=True)
+        await over
+        workers.close()
+        return found
+
+    assert asyncio.run(answers()) == ["page", "prediction"]
 
 
 def counted(live: Live, *labels: str) -> int:

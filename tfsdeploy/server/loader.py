@@ -44,6 +44,7 @@ class Loader:
             OSError: it is no folder.
         """
         import_tensorflow()
+        self._metrics.forget_gone()
         flags = self._flags
         # Not a folder, or gone again: that is said before anything is tried.
         os.scandir(path).close()

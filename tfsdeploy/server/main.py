@@ -168,6 +168,7 @@ class Server:
             retry_seconds=max(0.0, flags.load_retry_interval_micros / 1e6),
             like_tfs=flags.like_tfs,
         )
+        self._metrics.there = self._manager.there
         self._core = Core(self._manager, check_methods=flags.enable_signature_method_name_check)
         self._rest = Rest(
             self._core,

@@ -153,6 +153,10 @@ class Manager(Generic[Servable]):
         """The names of the models that should have a version; holds nobody up."""
         return {name for name, wanted in list(self._wanted.items()) if wanted}
 
+    def there(self) -> list[tuple[str, int, str]]:
+        """Model, number and path of each version that is wanted or not yet gone; holds nobody up."""
+        return [(row.model, row.version, row.path) for row in self._rows()]
+
     def aspired(self, model_name: str) -> frozenset[int]:
         """The versions that a model should have."""
         with self._changed:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.flags import say
@@ -20,6 +22,9 @@ MOST_SERIES: Final = 10_000
 """Clients may ask for any name: failures for names beyond so many are counted together."""
 
 OTHERS: Final = "(others)"
+
+FEW_SERIES: Final = 100
+"""So many may be of models and versions that are gone."""
 
 PATH: Final = "/monitoring/prometheus/metrics"
 
@@ -72,10 +77,12 @@ class Metrics:
 
     Attributes:
         path: of the page; empty: there is none.
+        there: model, version and path of all that is loaded, or will be; None: nobody knows.
     """
 
     def __init__(self, config_file: str = "", *, by_version: bool = False) -> None:
         self.path = _path(config_file) if config_file else ""
+        self.there: Callable[[], Iterable[tuple[str, int, str]]] | None = None
         self._by_version = by_version
         self._lock = threading.Lock()
         version = ("version",) if by_version else ()
@@ -165,49 +172,96 @@ class Metrics:
             for seconds in queued:
                 self._queued.add(seconds * 1e6, pool)
 
+    def forget_gone(self) -> None:
+        """Drop series of models and versions that are gone, where there are many."""
+        with self._lock:
+            full = [family for family in self._families() if family.full]
+            if not full or self.there is None:
+                return
+            there = list(self.there())
+            models = {"", OTHERS} | {model for model, _, _ in there}
+            versions = {(model, str(version)) for model, version, _ in there}
+            paths = {path for _, _, path in there}
+            for family in full:
+                family.keep(models, versions, paths)
+
     def page(self) -> str:
         """The page in Prometheus' text format."""
-        with self._lock:
-            families = sorted(
-                (one for one in vars(self).values() if isinstance(one, _Sums | _Histogram)), key=lambda one: one.name
-            )
-            return "".join(f"{line}\n" for family in families for line in family.lines())
+        return "".join(f"{line}\n" for family in self._families() for line in family.lines(self._lock))
+
+    def _families(self) -> list[_Family[Any]]:
+        return sorted((one for one in vars(self).values() if isinstance(one, _Family)), key=lambda one: one.name)
 
 
-class _Sums:
+Cell = TypeVar("Cell")
+
+
+class _Family(ABC, Generic[Cell]):
+    """The series of one name: the values of its labels, and what is counted for them."""
+
     def __init__(self, name: str, *labels: str) -> None:
         self.name = f":tensorflow:{name}"
         self._labels = labels
-        self.cells: dict[tuple[str, ...], int] = {}
+        self.cells: dict[tuple[str, ...], Cell] = {}
+        self._many = FEW_SERIES
 
+    @property
+    def full(self) -> bool:
+        """Whether it is time to look for what is gone."""
+        return len(self.cells) > self._many
+
+    def keep(self, models: Collection[str], versions: Collection[tuple[str, str]], paths: Collection[str]) -> None:
+        """Drop the series of what is not among these."""
+
+        def there(named: Mapping[str, str]) -> bool:
+            model, version = named.get("model_name", ""), named.get("version", "")
+            if model not in models or (version and (model, version) not in versions):
+                return False
+            return "model_path" not in named or named["model_path"] in paths
+
+        cells = self.cells.items()
+        self.cells = {values: cell for values, cell in cells if there(dict(zip(self._labels, values, strict=True)))}
+        # So that the work grows with what is counted, and not with its square.
+        self._many = max(FEW_SERIES, 2 * len(self.cells))
+
+    def lines(self, lock: threading.Lock) -> Iterator[str]:
+        """Its part of the page; requests wait while it is copied, not while it is written."""
+        with lock:
+            cells = {values: copy(cell) for values, cell in self.cells.items()}
+        return self._lines(cells)
+
+    @abstractmethod
+    def _lines(self, cells: Mapping[tuple[str, ...], Cell]) -> Iterator[str]: ...
+
+
+class _Sums(_Family[int]):
     def add(self, amount: int, *values: str) -> None:
         self.cells[values] = self.cells.get(values, 0) + amount
 
-    def lines(self) -> Iterator[str]:
+    def _lines(self, cells: Mapping[tuple[str, ...], int]) -> Iterator[str]:
         yield f"# TYPE {self.name} counter"
-        for values, amount in sorted(self.cells.items()):
+        for values, amount in sorted(cells.items()):
             yield f"{self.name}{{{_shown(self._labels, values)}}} {amount}"
 
 
-class _Histogram:
+class _Histogram(_Family[list[float]]):
+    # The last number of a cell is the sum.
+
     def __init__(self, name: str, bounds: tuple[float, ...], *labels: str) -> None:
-        self.name = f":tensorflow:{name}"
+        super().__init__(name, *labels)
         self._bounds = bounds
-        self._labels = labels
-        # The last number is the sum.
-        self._cells: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, amount: float, *values: str) -> None:
-        cell = self._cells.get(values)
+        cell = self.cells.get(values)
         if cell is None:
-            cell = self._cells[values] = [0] * (len(self._bounds) + 2)
+            cell = self.cells[values] = [0] * (len(self._bounds) + 2)
         cell[bisect_left(self._bounds, amount)] += 1
         cell[-1] += amount
 
-    def lines(self) -> Iterator[str]:
+    def _lines(self, cells: Mapping[tuple[str, ...], list[float]]) -> Iterator[str]:
         yield f"# TYPE {self.name} histogram"
         bounds = (*(f"{bound:.6g}" for bound in self._bounds), "+Inf")
-        for values, (*buckets, amount) in sorted(self._cells.items()):
+        for values, (*buckets, amount) in sorted(cells.items()):
             labels = _shown(self._labels, values)
             total = 0
             for bound, count in zip(bounds, map(int, buckets), strict=True):

@@ -69,6 +69,14 @@ class Rest:
         self._metrics = metrics
         self._timeout_ms = timeout_ms
         self._headers = CORS if cors else {}
+        self._pages = frozenset({metrics.path, READYZ} - {""})
+
+    def of_the_server(self, path: str) -> bool:
+        """Whether a request is for a page about the server itself.
+
+        Such a page is written for as long as there are models, and asked for when every thread is busy.
+        """
+        return path in self._pages
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", wait: bool = True) -> Reply:
         """Answer one request.

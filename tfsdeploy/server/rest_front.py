@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
                 partial(self._front.rest.handle, request.method, request.path, request.headers, request.body),
                 partial(self._answered, request),
                 small=len(request.body) <= SMALL_BYTES,
+                aside=self._front.rest.of_the_server(request.path),
             )
         self._read_on(not self._full and (not self._answering or len(self._reader) < AHEAD_BYTES))
 

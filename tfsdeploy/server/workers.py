@@ -40,19 +40,23 @@ class Workers:
     def __init__(self, loop: asyncio.AbstractEventLoop, threads: int, name: str) -> None:
         self._loop = loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix=f"{name}, aside")
 
-    def answer(self, work: Callable[[bool], Answer], done: Callable[[Answer], None], *, small: bool) -> Standing | None:
+    def answer(
+        self, work: Callable[[bool], Answer], done: Callable[[Answer], None], *, small: bool, aside: bool = False
+    ) -> Standing | None:
         """Have a request answered; called on the loop.
 
         Args:
             work: answers; told whether it may wait. If it may not, it may raise `WouldWait`; it raises nothing else.
             done: takes the answer, on the loop.
             small: try at once whether no wait is needed.
+            aside: neither on the loop nor in line with the others: by a thread for such requests alone.
 
         Returns:
             What can be cancelled while it stands in line; None if the answer has been given.
         """
-        if small:
+        if small and not aside:
             try:
                 answer = work(False)
             except WouldWait:
@@ -61,12 +65,13 @@ class Workers:
                 done(answer)
                 return None
         standing = Standing(work, done)
-        standing.future = self._pool.submit(self._in_thread, standing)
+        standing.future = (self._aside if aside else self._pool).submit(self._in_thread, standing)
         return standing
 
     def close(self) -> None:
         """End; what stands in line is not begun."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._aside):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _in_thread(self, standing: Standing) -> None:
         assert standing.work is not None  # what was cancelled is not begun
