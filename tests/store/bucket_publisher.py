@@ -27,7 +27,7 @@ class Held(Bucket):
     """Counts its requests, and holds all of them from a certain one on until it is let go."""
 
     def __init__(self, bucket: Bucket, stop: int) -> None:
-        super().__init__(bucket.url, bucket._client)
+        super().__init__(bucket.url, lambda: bucket._client)
         self.requests = 0
         self._stop = stop
         self._lock = threading.Lock()

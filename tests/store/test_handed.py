@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import s3
-from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.store.answers import StoreError
+from tests.gcs import new_key, write_account
+from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.store.answers import StoreClosed, StoreError
 from tfsdeploy.store.handed import CREDENTIALS, HandedBucket, to_hand_over
 
 FOLDER = "/run/secrets/tfsdeploy"
@@ -78,3 +79,45 @@ def test_what_is_handed_over_anew_opens_the_next_request(tmp_path: Path, monkeyp
         file.write_text(json.dumps(server.environment))
         bucket.put("x", b"1")
         assert bucket.get("x") == b"1"
+
+
+@pytest.mark.parametrize("broken", ["[team", None])
+def test_a_profile_is_read_again_until_it_opens_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str | None
+) -> None:
+    profile = tmp_path / "credentials"
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nobody")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profile))
+    if broken:
+        profile.write_text(broken)
+    bucket = HandedBucket("s3://models", {"endpoint": "http://127.0.0.1:1"}, None)
+    with pytest.raises(StoreClosed, match="AWS_PROFILE") as refused:
+        bucket.get("x")
+    assert (refused.value.where, bucket.trouble()) == (str(profile), str(refused.value))
+    profile.write_text("[team]\naws_access_key_id = k\naws_secret_access_key = s\n")
+    assert bucket.trouble() is None
+
+
+def test_what_is_handed_over_broken_is_not_passed_over_for_what_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", "")
+    file, account = tmp_path / CREDENTIALS, tmp_path / "google.json"
+    file.write_text(json.dumps({"GOOGLE_SERVICE_ACCOUNT": str(account)}))
+    write_account(account, new_key())
+    bucket = HandedBucket("gs://models", {}, file)
+    assert bucket.trouble() is None
+    account.write_text("{")
+    file.write_text(json.dumps({"GOOGLE_SERVICE_ACCOUNT": str(account)}, indent=1))
+    for _ in range(2):
+        assert f"{account}: Google's credentials are not what they should be" in str(bucket.trouble())
+
+
+@pytest.mark.parametrize("url", ["s3://key:secret@models", "s3://", "http://models", "s3://models?x"])
+def test_a_url_of_no_bucket_is_told_at_once(url: str) -> None:
+    with pytest.raises(UsageError) as told:
+        HandedBucket(url, {}, None)
+    assert "secret" not in str(told.value)

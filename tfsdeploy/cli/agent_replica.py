@@ -66,7 +66,8 @@ def command(
     from tfsdeploy.agent.replica.agent import Settings
     from tfsdeploy.agent.replica.run import run
     from tfsdeploy.cli.agent_sources import release_source
-    from tfsdeploy.store.store import FileStore, open_store
+    from tfsdeploy.fleet.addresses import is_object_store
+    from tfsdeploy.store.store import file_store, trusted_keys
 
     def at(server: str) -> str:
         return server if advertise is None else f"{bracketed(advertise)}:{server.rpartition(':')[2]}"
@@ -86,18 +87,19 @@ def command(
     cache = (verified_cache or folder / "verified.json").absolute()
     source = release_source(fleet, release, in_cluster)
     options = json.loads(store_options)
-    found = open_store(store, options, credentials)
-    if isinstance(found, FileStore):
-        return run(settings, source, found, cache)
+    trusted = trusted_keys(options)
+    if not is_object_store(store):
+        return run(settings, source, file_store(store, trusted), cache)
     from tfsdeploy.render.quantities import bytes_of
     from tfsdeploy.store.cache import Cache
     from tfsdeploy.store.fetch import Fetcher
+    from tfsdeploy.store.handed import HandedBucket
     from tfsdeploy.store.objects import ObjectStore
 
-    assert isinstance(found, ObjectStore)
     bandwidth = options.get("bandwidth")
     fetcher = Fetcher(
-        found,
+        # Opened when it is needed: what is on this machine is served without it.
+        ObjectStore(HandedBucket(store, options, credentials), trusted),
         Cache((models or folder / "models").absolute(), disk),
         None if bandwidth is None else int(bytes_of(bandwidth)),
     )

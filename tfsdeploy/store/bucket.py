@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,7 +48,8 @@ class Entry:
 def open_bucket(url: str, options: Mapping[str, object] | None = None) -> Bucket:
     """The bucket of a URL; see `tfsdeploy.store.connect.connect`."""
     given = options or {}
-    return Bucket(url.rstrip("/"), connect(url, given), conditional=given.get("conditional_writes") is not False)
+    client = connect(url, given)
+    return Bucket(url.rstrip("/"), lambda: client, conditional=given.get("conditional_writes") is not False)
 
 
 class Bucket:
@@ -59,19 +60,27 @@ class Bucket:
 
     Args:
         url: for people; has no secrets.
-        client: rooted at the prefix.
+        client: gives one that is rooted at the prefix, or raises StoreError; asked before every request.
         conditional: the store carries out the conditions of writes. If not, they are looked at right before: that is
             safe only while nobody else writes.
     """
 
-    def __init__(self, url: str, client: ObjectStore, *, conditional: bool = True) -> None:
+    def __init__(self, url: str, client: Callable[[], ObjectStore], *, conditional: bool = True) -> None:
         self.url = url
-        self._opened = client
+        self._open = client
         self._conditional = conditional
 
     @property
     def _client(self) -> ObjectStore:
-        return self._opened
+        return self._open()
+
+    def trouble(self) -> str | None:
+        """Why nothing can be asked of it from here, in words; None if it can. Asks nothing of the store."""
+        try:
+            self._open()
+        except StoreError as error:
+            return str(error)
+        return None
 
     def stat(self, key: str) -> Stat | None:
         """An object's size and tag; None if it is not there (or the bucket, which this question cannot tell)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.errors import UsageError
 from tfsdeploy.store.answers import StoreClosed
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ _AWS_CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+
+GOOGLE_FILES = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_APPLICATION_CREDENTIALS")
+"""The variables that name a file with Google's credentials, in the order in which they count."""
 
 _SERVICE_ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS must name a service account's key file"
 # What the client's errors have in their text when it is made: the first that is found counts.
@@ -76,25 +79,15 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
 
     Raises:
         UsageError: the URL is none of those.
-        StoreClosed: no account of Azure is named, or Google's credentials cannot be used.
-        TfsdeployError: an option, a CA file or a profile cannot be used.
+        StoreClosed: an option, or what this machine has to open it with, cannot be used: a CA file, a profile, a key.
     """
     from obstore.store import AzureStore, GCSStore, S3Store
 
+    check_url(url)
     parts = urlsplit(url)
     bucket, prefix = parts.netloc, parts.path.strip("/") or None
     makers: dict[str, tuple[Callable[..., ObjectStore], Callable[[str, Mapping[str, object]], dict[str, Any]]]]
     makers = {"s3": (S3Store, _s3), "gs": (GCSStore, _gs), "az": (AzureStore, _az)}
-    if "@" in parts.netloc:
-        # Not shown: a secret stands there.
-        raise UsageError(
-            "credentials do not belong into a URL", where=f"{parts.scheme}://…@…", hint="put them into the environment"
-        )
-    if parts.query or parts.fragment:
-        # Nor is what stands there, such as a signature.
-        raise UsageError("the URL of a store has no ? and no #", where=f"{parts.scheme}://{bucket}{parts.path}?…")
-    if parts.scheme not in makers or not bucket:
-        raise UsageError("this is no object store", where=url, hint="s3://BUCKET/PREFIX, gs://… or az://…")
     make, config_of = makers[parts.scheme]
     config = config_of(bucket, options)
     if options.get("anonymous"):
@@ -112,12 +105,33 @@ def connect(url: str, options: Mapping[str, object]) -> ObjectStore:
         # obstore.exceptions.BaseError, ValueError and more; their texts may hold what the environment held.
         for words, message, hint in _UNUSABLE:
             if words in str(error):
-                raise StoreClosed(message, where=url, hint=hint) from error
-        raise TfsdeployError(
+                raise StoreClosed(
+                    message, where=(_google_named() if parts.scheme == "gs" else "") or url, hint=hint
+                ) from error
+        raise StoreClosed(
             f"the store's client cannot be set up: {type(error).__name__}",
             where=url,
             hint="look at storeOptions, its caFile, and the variables AWS_*, GOOGLE_* or AZURE_*",
         ) from error
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no URL of an object store.
+
+    Raises:
+        UsageError: it is none, or holds more than a bucket and a prefix.
+    """
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        # Not shown: a secret stands there.
+        raise UsageError(
+            "credentials do not belong into a URL", where=f"{parts.scheme}://…@…", hint="put them into the environment"
+        )
+    if parts.query or parts.fragment:
+        # Nor is what stands there, such as a signature.
+        raise UsageError("the URL of a store has no ? and no #", where=f"{parts.scheme}://{parts.netloc}{parts.path}?…")
+    if parts.scheme not in ("s3", "gs", "az") or not parts.netloc:
+        raise UsageError("this is no object store", where=url, hint="s3://BUCKET/PREFIX, gs://… or az://…")
 
 
 def _s3(bucket: str, options: Mapping[str, object]) -> dict[str, Any]:
@@ -156,7 +170,7 @@ def profile_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """What the AWS profile of the user says, as the variables that say the same; nothing that the environment has.
 
     Raises:
-        TfsdeployError: the profile cannot be read, or there is none of the name that is asked for.
+        StoreClosed: the profile cannot be read, or there is none of the name that is asked for.
     """
     profile, found = _profile(environment), dict[str, str]()
     if not any(environment.get(name) for name in _AWS_CREDENTIALS):
@@ -169,6 +183,14 @@ def profile_variables(environment: Mapping[str, str]) -> dict[str, str]:
 def google_file() -> Path:
     """Where Google's own program keeps the credentials of the user (``gcloud auth application-default login``)."""
     return Path("~/.config/gcloud/application_default_credentials.json").expanduser()
+
+
+def _google_named() -> str:
+    """The file that Google's credentials are read from; empty if they are read from none."""
+    if os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
+        return ""
+    named = next((file for name in GOOGLE_FILES if (file := os.environ.get(name))), "")
+    return named or (str(google_file()) if google_file().exists() else "")
 
 
 def _profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -184,11 +206,12 @@ def _profile(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
             parser.read(file)
         except (configparser.Error, OSError, UnicodeDecodeError) as error:
             # The error's text quotes lines of the file.
-            raise TfsdeployError("the AWS profile cannot be read", where=str(file)) from error
+            hint = "mend it, or name another one: AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE"
+            raise StoreClosed("the AWS profile cannot be read", where=str(file), hint=hint) from error
         if parser.has_section(section):
             found |= dict(parser[section])
     if name and not found:
-        raise TfsdeployError(f"there is no AWS profile {name!r}", where=str(shared), hint="correct AWS_PROFILE")
+        raise StoreClosed(f"there is no AWS profile {name!r}", where=str(shared), hint="correct AWS_PROFILE")
     return found
 
 
@@ -196,12 +219,13 @@ def certificates(file: Path) -> bytes:
     """The content of a CA file.
 
     Raises:
-        TfsdeployError: it cannot be read, or holds no certificate.
+        StoreClosed: it cannot be read, or holds no certificate.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise TfsdeployError(f"the CA file cannot be read: {error.strerror}", where=str(file)) from error
+        hint = "put it there, or correct storeOptions.caFile"
+        raise StoreClosed(f"the CA file cannot be read: {error.strerror}", where=str(file), hint=hint) from error
     if b"-----BEGIN CERTIFICATE-----" not in content:
-        raise TfsdeployError("the CA file holds no certificate", where=str(file), hint="it must be in PEM form")
+        raise StoreClosed("the CA file holds no certificate", where=str(file), hint="it must be in PEM form")
     return content

@@ -1,6 +1,6 @@
 """What opens an object store, handed over as files to whoever has no surroundings of its own, such as a container.
 
-It can be handed over anew at any time: the next request is made with it.
+It can be handed over anew, or mended, at any time: the next request is made with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.bucket import Bucket
-from tfsdeploy.store.connect import certificates, connect, profile_variables
+from tfsdeploy.store.connect import GOOGLE_FILES, certificates, check_url, connect, profile_variables
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -32,8 +32,6 @@ _OF_THIS_MACHINE = {
     "AZURE_FEDERATED_TOKEN_FILE",
 }  # fmt: skip
 """They name what is not there elsewhere."""
-
-_GOOGLE_FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH")
 
 _OPENS = re.compile("KEY|SECRET|TOKEN|SAS")
 """In the name of a variable without which the others open nothing; they must not take the place of some that do."""
@@ -67,7 +65,7 @@ def to_hand_over(
     variables = {name: value for name, value in environment.items() if name.startswith(family) and value}
     if scheme == "s3":
         variables = profile_variables(environment) | variables
-    for name in _GOOGLE_FILES:
+    for name in GOOGLE_FILES:
         if name in variables:
             found[GOOGLE] = _content(name, variables[name])
             variables[name] = f"{folder}/{GOOGLE}"
@@ -78,32 +76,39 @@ def to_hand_over(
 
 
 class HandedBucket(Bucket):
-    """A bucket that is opened with what is handed over.
+    """A bucket that is opened with what is handed over, or with the surroundings, by the first request that can.
 
     Args:
         url: of the bucket, and a prefix in it.
         options: see `tfsdeploy.store.connect.connect`.
-        file: `CREDENTIALS`; until it is there, the surroundings open the bucket.
+        file: `CREDENTIALS`; until it is there, and if it is None, the surroundings open the bucket.
+
+    Raises:
+        UsageError: the URL is that of no bucket.
     """
 
-    def __init__(self, url: str, options: Mapping[str, object], file: Path) -> None:
+    def __init__(self, url: str, options: Mapping[str, object], file: Path | None) -> None:
+        check_url(url)
+        super().__init__(url.rstrip("/"), self._current, conditional=options.get("conditional_writes") is not False)
         self._options = options
         self._file = file
         self._lock = threading.Lock()
         self._stamp: _Stamp | None = None
         self._names: frozenset[str] = frozenset()
-        self._take()
-        super().__init__(url, connect(url, options), conditional=options.get("conditional_writes") is not False)
+        self._opened: ObjectStore | None = None
 
-    @property
-    def _client(self) -> ObjectStore:
+    def _current(self) -> ObjectStore:
         with self._lock:
             if self._take():
+                self._opened = None
+            if self._opened is None:
                 self._opened = connect(self.url, self._options)
             return self._opened
 
     def _take(self) -> bool:
         """Make what was handed over the surroundings; whether it is other than before."""
+        if self._file is None:
+            return False
         try:
             found = os.stat(self._file)
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)

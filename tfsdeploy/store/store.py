@@ -261,17 +261,16 @@ class FileStore:
         return sorted(n for name in _entries(self.model_path(model_name)) if (n := parse_version(name)))
 
 
-def open_store(url: str, options: Mapping[str, object] | None = None, credentials: Path | None = None) -> Store:
+def open_store(url: str, options: Mapping[str, object] | None = None) -> Store:
     """The store behind a URL. Touches neither disk nor network.
 
     Args:
         url: ``file:///absolute/path``, ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX`` or ``az://CONTAINER/PREFIX``.
         options: the fields of `tfsdeploy.fleet.model.StoreOptions` by name; how it is reached is for object stores.
-        credentials: for object stores: a file of `tfsdeploy.store.handed` that opens it; None: the surroundings do.
 
     Raises:
         UsageError: a URL that is none of those.
-        TfsdeployError: an option cannot be used, such as a CA file that is not there.
+        StoreClosed: what is to open it cannot be used, such as a CA file that is not there.
     """
     trusted = trusted_keys(options)
     if not is_object_store(url):
@@ -279,11 +278,7 @@ def open_store(url: str, options: Mapping[str, object] | None = None, credential
     from tfsdeploy.store.bucket import open_bucket
     from tfsdeploy.store.objects import ObjectStore
 
-    if credentials is None:
-        return ObjectStore(open_bucket(url, options), trusted)
-    from tfsdeploy.store.handed import HandedBucket
-
-    return ObjectStore(HandedBucket(url.rstrip("/"), options or {}, credentials), trusted)
+    return ObjectStore(open_bucket(url, options), trusted)
 
 
 def file_store(url: str, trusted: Collection[str] = ()) -> FileStore:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,7 @@ def test_what_is_wrong_with_a_store(mount: Mount, tmp_path: Path) -> None:
     assert trouble(store, [("m", 1), ("m", 3), ("n", 1)]) == f"the store {store.root} lacks m/3, n/1"
     assert "cannot be read: No such file" in str(trouble(FileStore(tmp_path / "nowhere"), []))
     mount.set("stale")
-    look = StoreLook(store)
+    look = StoreLook(partial(trouble, store))
     assert look.error is None
     look.look([("m", 1)])
     mount.set("well")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from tests.agent.replica.unit import Unit, unit
 from tests.gcs import Gcs
 from tests.s3_outage import MortalS3
 from tfsdeploy.protocol.agents import State
+from tfsdeploy.store.cache import Cache
+from tfsdeploy.store.fetch import Fetcher
 from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.tree import silent
+
+TLS = Path(__file__).parents[2] / "cases" / "server" / "tls"
 
 
 @pytest.fixture
@@ -90,6 +96,28 @@ def test_what_rotted_is_not_served_while_the_store_is_away(replica: Unit, own_s3
     own_s3.start()
     replica.until(1, State.AVAILABLE)
     assert replica.answer(1) == [1.0]
+
+
+def test_what_opens_the_store_is_broken_while_it_starts(replica: Unit, own_s3: MortalS3, tmp_path: Path) -> None:
+    """What is on the machine is served, what is wrong is told, and what is mended needs no other start."""
+    authority = tmp_path / "ca.crt"
+    replica.bucket = ("s3://models/prod", {**own_s3.options, "ca_file": str(authority)})
+    Fetcher(ObjectStore(own_s3.open("prod")), Cache(replica.store.root)).bring("m", 1, None, silent)
+    replica.start()
+    replica.until(1, State.AVAILABLE)
+    reason = f"{authority}: the CA file cannot be read: No such file or directory (put it there, or correct"
+    replica.wait("ready, and the reason", lambda: (told := replica.status()) and told.ready and told.store_error)
+    assert (replica.status().store_error or "").startswith(reason)  # type: ignore[union-attr]
+    assert replica.answer(1) == [1.0]
+
+    one = replica.store.record("m", 1)
+    assert one is not None
+    replica.release(m={1: one.digest, 2: publish(own_s3, replica.samples, 2)})
+    replica.wait("what waits says why", lambda: (row := replica.row(2)) and reason in (row.error or ""))
+    assert replica.log("agent").count(f"WARNING {reason}") == 2  # of the store, and of the version that waits for it
+    shutil.copy(TLS / "ca.crt", authority)
+    replica.until(2, State.AVAILABLE)
+    replica.wait("nothing to tell", lambda: (told := replica.status()) and told.store_error is None)
 
 
 def test_a_workload_of_google_is_let_in_by_its_identity(

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from tfsdeploy.agent.replica.decide import Decision, Moment, Rows, arrived, deci
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.folder import Folder
 from tfsdeploy.agent.replica.leaving import Acknowledgements
-from tfsdeploy.agent.replica.look import SecondLook, StoreLook
+from tfsdeploy.agent.replica.look import SecondLook, StoreLook, trouble
 from tfsdeploy.agent.replica.memory import Key, Memory
 from tfsdeploy.agent.replica.metrics import Metrics
 from tfsdeploy.agent.replica.server import ATTEMPTS, ModelServer, NoAnswer
@@ -107,8 +108,11 @@ class ReplicaAgent:
         self._metrics = Metrics()
         self._wake = asyncio.Event()
         self._files = VersionFiles(store, cache, self._wake.set, self._metrics, fetcher)
-        # What was fetched is on this machine's own disk; its store is asked for nothing that is not needed.
-        self._store = StoreLook(store) if fetcher is None else None
+        # What was fetched is on this machine's own disk: its store is asked for nothing that is not needed.
+        self._in_place = fetcher is None
+        self._store = StoreLook(
+            partial(trouble, store) if fetcher is None else lambda _: fetcher.store.bucket.trouble()
+        )
         self._second = SecondLook(store, self._wake.set)
         if fetcher is not None:
             fetcher.fetched = self._metrics.fetched
@@ -213,17 +217,16 @@ class ReplicaAgent:
         release = self._release  # looking took time: there may be a newer one
         await self._files.hold(self._wanted, self._memory.listed, self._memory.departing)
         self._files.want(self._wanted, self._promotes)
-        if self._store is not None:
-            self._store.look(self._memory.listed)
-            if self._store.came_back():
-                # Perhaps as another one.
-                self._look_again()
+        self._store.look(self._memory.listed)
+        if self._store.came_back():
+            # Perhaps as another one.
+            self._look_again()
         if not self._folder.configured and self._rows is None and not self._files.complete():
             return False  # what a server starts with is looked at first
         if self._forgot and self._rows is not None:
             self._memory = recovered(self._wanted, self._rows)
         self._forgot = False
-        if self._store is not None and self._rows is not None:
+        if self._in_place and self._rows is not None:
             # What was torn is not listed again before its files are known to be there.
             self._files.look_again(self._second.look(arrived(self._memory, self._rows)))
         self._decision = decide(self._moment())
@@ -328,7 +331,7 @@ class ReplicaAgent:
             rest=self._server.located(settings.rest),
             grpc=self._server.located(settings.grpc),
             models=decision.models,
-            store_error=(None if self._store is None else self._store.error) or decision.damaged,
+            store_error=self._store.error or decision.damaged,
         )
         leaving: list[object] = [
             (model, version)

@@ -1,4 +1,4 @@
-"""Whether a store that is read in place still answers, also at rest: a mount can hang or go stale under what serves.
+"""Whether a store could be used, also at rest: a mount can hang or go stale under what serves, or a key be lost.
 
 What is loaded serves on whatever is found; it is told, so that somebody mends the mount before a server has to start.
 """
@@ -30,11 +30,12 @@ class StoreLook:
     """Looks in a thread of its own, one at a time, and never waits for it.
 
     Args:
-        store: the folder that the model server reads.
+        look: what is wrong with the store, in words, None if nothing is; of the versions that the model server has or
+            is to have. May take its time.
     """
 
-    def __init__(self, store: FileStore) -> None:
-        self._store = store
+    def __init__(self, look: Callable[[Collection[Key]], str | None]) -> None:
+        self._look = look
         self._thread: threading.Thread | None = None
         self._begun = float("-inf")
         self._found: str | None = None
@@ -67,7 +68,7 @@ class StoreLook:
             self._thread.start()
 
     def _work(self, listed: tuple[Key, ...]) -> None:
-        self._tell(trouble(self._store, listed))
+        self._tell(self._look(listed))
 
     def _tell(self, found: str | None) -> None:
         if found == self._found:
