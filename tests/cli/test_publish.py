@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tests.cli.saved_models import write_saved_model
 from tests.keys import write_key
 from tests.s3 import S3
 from tfsdeploy.deploy import trial
+from tfsdeploy.store import gc
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.notes import BucketNotes
@@ -82,13 +83,14 @@ def test_a_record_that_was_tampered_with(fleet: dict[str, object], s3: S3, run: 
     assert "a key that is not trusted here" in run("verify").err
 
 
-def test_gc_lets_go_of_what_is_not_signed(fleet: dict[str, object], s3: S3, run: Run, tmp_path: Path) -> None:
+def test_gc_lets_go_of_what_is_not_signed(
+    fleet: dict[str, object], s3: S3, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "YOUNG", timedelta(0))
     write_fleet(tmp_path, fleet)
     for name in ("one", "two"):
         run("push", "ranker", name)
     bucket = s3.open(str(fleet["store"]))
-    record = json.loads(bucket.get("ranker/1/tfsdeploy.json") or b"")
-    bucket.put("ranker/1/tfsdeploy.json", json.dumps(record | {"committed": "2020-01-01T00:00:00+00:00"}).encode())
     remember(BucketNotes(bucket), "other", "life", {}, {}, datetime.now(UTC))
     write_fleet(tmp_path, fleet, requireSignature=["release.pub.pem"])
     rows = run("gc", "--keep", "1", "-o", "json").document("gc")

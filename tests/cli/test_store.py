@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tfsdeploy.fleet.load import load_fleet
 from tfsdeploy.names import RECORD_FILE
+from tfsdeploy.store import gc
 from tfsdeploy.store.notes import FileNotes
 from tfsdeploy.store.refs import remember
 
@@ -150,7 +151,7 @@ def test_verify_reports_rot(run: Run, tmp_path: Path) -> None:
     assert run("verify", "nobody").code == 2
 
 
-def test_gc_tells_marks_and_sweeps(run: Run, tmp_path: Path) -> None:
+def test_gc_tells_marks_and_sweeps(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("1", "2", "3", "4"):
         assert run("push", "ranker", "one", "--version", version).code == 0
         record = tmp_path / "models" / "ranker" / version / RECORD_FILE
@@ -158,6 +159,8 @@ def test_gc_tells_marks_and_sweeps(run: Run, tmp_path: Path) -> None:
     refused = run("gc")
     assert (refused.code, "no fleet has left word" in refused.err) == (2, True)
     remember(FileNotes(tmp_path / "models"), "other", "uid", {"ranker": {1}}, {}, datetime.now(UTC))
+    assert "0 versions not needed" in run("gc", "--keep", "2").out  # they came to this store just now
+    monkeypatch.setattr(gc, "YOUNG", timedelta(0))
     told = run("gc", "--keep", "2")
     assert "would mark   ranker 2" in told.out
     assert "nothing was changed" in told.out

@@ -24,7 +24,8 @@ from tfsdeploy.store.record import Record
 from tfsdeploy.store.refs import COMING, Life, decode, encode, forget, held, remember, sweeping
 from tfsdeploy.store.store import FileStore, Store
 
-NOW = datetime(2026, 5, 20, tzinfo=UTC)
+NOW = datetime.now(UTC) + timedelta(days=14)
+"""Long after what the tests publish has come to its store."""
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -87,6 +88,15 @@ def test_one_run_marks_and_the_next_one_sweeps(store: FileStore | ObjectStore) -
     assert run(store) == []
     assert (store.versions("m"), store.uncommitted("m"), store.models()) == ([2, 4, 6], [], ["m"])
     assert store.notes.names("marks") == []
+
+
+def test_what_came_lately_is_young_whenever_it_was_committed(store: FileStore | ObjectStore) -> None:
+    needs(store, 2)
+    came = datetime.now(UTC)
+    for days, marked in ((0, []), (3, []), (8, [(1, "mark"), (3, "mark"), (5, "mark")])):
+        at = came + timedelta(days=days)
+        found = [(row.version, row.done) for row in collect(store, ["m"], keep=1, at=at, act=False)]
+        assert found == marked, days
 
 
 def test_every_fleet_and_every_life_of_it_counts(store: FileStore | ObjectStore) -> None:
@@ -207,8 +217,8 @@ def test_what_is_said_of_many_versions_grows_with_them(tmp_path: Path, monkeypat
         def versions(self, model_name: str) -> list[int]:
             return list(range(1, count + 2))
 
-        def record(self, model_name: str, version: int) -> Record:
-            return Record("m", version, "", (), (NOW - timedelta(days=9)).isoformat(), "")
+        def dated(self, model_name: str, version: int) -> tuple[Record, datetime]:
+            return Record("m", version, "", (), (NOW - timedelta(days=9)).isoformat(), ""), NOW - timedelta(days=9)
 
         def discard(self, model_name: str, version: int) -> None:
             return

@@ -33,7 +33,7 @@ def command(call: Call, model: str | None, keep: int, act: bool) -> None:
     """Remove the versions of the store, or of MODEL, that no fleet needs.
 
     What a fleet serves, holds, or has in its history stays, of every fleet that uses this store; so do the newest
-    versions, and whatever was published in the last 7 days. The first run with --yes marks what may go, a later one
+    versions, and whatever came to the store in the last 7 days. The first run with --yes marks what may go, a later one
     removes what is marked and still not needed. Interrupted at any point, the store reads well.
     """
     from tfsdeploy.cli.stores import known_model, models_of

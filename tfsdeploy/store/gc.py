@@ -22,7 +22,7 @@ from tfsdeploy.store.notes import Notes
 from tfsdeploy.store.record import InvalidRecord, Record
 
 YOUNG = timedelta(days=7)
-"""Nothing is removed that was committed less than this ago."""
+"""Nothing is removed that was committed, or came to this store, less than this ago."""
 
 ATTEMPTS = 20
 
@@ -49,6 +49,9 @@ class Removable(Protocol):
 
     def record(self, model_name: str, version: int) -> Record | None:
         """A version's commit record."""
+
+    def dated(self, model_name: str, version: int) -> tuple[Record, datetime] | None:
+        """The same, and when this store was given it."""
 
     def discard(self, model_name: str, version: int) -> None:
         """Remove a version, its commit record first."""
@@ -92,10 +95,10 @@ def unneeded(versions: Sequence[int], held: Set[int], keep: int) -> list[int]:
     return [number for number in versions[: -max(1, keep)] if number not in held]
 
 
-def is_old(record: Record, at: datetime) -> bool:
-    """Whether a version was committed long enough ago; one whose time is nonsense is young."""
+def is_old(record: Record, came: datetime, at: datetime) -> bool:
+    """Whether a version was committed, and came to its store, long enough ago; one whose time is nonsense is young."""
     try:
-        return at - datetime.fromisoformat(record.committed) > YOUNG
+        return at - max(datetime.fromisoformat(record.committed), came) > YOUNG
     except (ValueError, TypeError):
         return False
 
@@ -159,11 +162,11 @@ def _old_enough(store: Removable, model: str, numbers: Sequence[int], at: dateti
 
     def look(number: int) -> tuple[int, str] | None:
         try:
-            record = store.record(model, number)
+            found = store.dated(model, number)
         except InvalidRecord:
             # How old it is cannot be known; `verify` tells of it.
             return None
-        return (record.bytes, record.committed) if record is not None and is_old(record, at) else None
+        return (found[0].bytes, found[0].committed) if found is not None and is_old(*found, at) else None
 
     with _workers(READERS) as pool:
         return {number: told for number, told in zip(numbers, pool.map(look, numbers), strict=True) if told}

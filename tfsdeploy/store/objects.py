@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
@@ -19,7 +20,7 @@ from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.savedmodel import SavedModelInfo
 from tfsdeploy.store.store import true_content, trusted
 from tfsdeploy.store.tree import Progress, silent
-from tfsdeploy.store.upload import read_record
+from tfsdeploy.store.upload import read_dated
 
 _ATTEMPTS = 10
 _AT_ONCE = 100
@@ -65,8 +66,13 @@ class ObjectStore:
 
     def record(self, model_name: str, version: int) -> Record | None:
         """See `Store.record`."""
-        record = read_record(self.bucket, _checked(model_name), version)
-        return None if record is None else trusted(record, self.trusted)
+        found = self.dated(model_name, version)
+        return None if found is None else found[0]
+
+    def dated(self, model_name: str, version: int) -> tuple[Record, datetime] | None:
+        """See `Store.dated`."""
+        found = read_dated(self.bucket, _checked(model_name), version)
+        return None if found is None else (trusted(found[0], self.trusted), found[1])
 
     def describe(self, model_name: str, version: int) -> SavedModelInfo:
         """See `Store.describe`."""

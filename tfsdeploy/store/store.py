@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
@@ -56,6 +57,12 @@ class Store(Protocol):
 
         Raises:
             InvalidRecord: nonsense, the record of another version, or one without a signature that must be there.
+        """
+
+    def dated(self, model_name: str, version: int) -> tuple[Record, datetime] | None:
+        """A version's commit record, and when it was last written in this store, by the store's clock.
+
+        As for `record`; what was mirrored came to this store later than it was committed.
         """
 
     def describe(self, model_name: str, version: int) -> SavedModelInfo:
@@ -141,9 +148,16 @@ class FileStore:
 
     def record(self, model_name: str, version: int) -> Record | None:
         """See `Store.record`."""
+        found = self.dated(model_name, version)
+        return None if found is None else found[0]
+
+    def dated(self, model_name: str, version: int) -> tuple[Record, datetime] | None:
+        """See `Store.dated`."""
         path = self.version_path(model_name, version)
         try:
-            return trusted(read(path, model_name, version), self.trusted)
+            record = trusted(read(path, model_name, version), self.trusted)
+            # Not the time of its content, which tools that copy folders keep.
+            return record, datetime.fromtimestamp(os.stat(path / RECORD_FILE).st_ctime, UTC)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
@@ -38,11 +39,18 @@ def read_record(bucket: Bucket, model_name: str, version: int) -> Record | None:
     Raises:
         InvalidRecord: nonsense, or the record of another version.
     """
+    found = read_dated(bucket, model_name, version)
+    return None if found is None else found[0]
+
+
+def read_dated(bucket: Bucket, model_name: str, version: int) -> tuple[Record, datetime] | None:
+    """A version's commit record, and when it was written by the store's clock; as for `read_record`."""
     key = f"{model_name}/{version}/{RECORD_FILE}"
-    content = bucket.get(key)
-    if content is None or len(content) <= RESERVATION_BYTES:
+    found = bucket.get_with_stat(key)
+    if found is None or len(found[0]) <= RESERVATION_BYTES:
         return None
-    return decode_as(content, model_name, version, bucket.where(key))
+    content, entry = found
+    return decode_as(content, model_name, version, bucket.where(key)), entry.modified
 
 
 def publish(
