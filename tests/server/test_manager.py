@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import manager as manager_module
+from tfsdeploy.server import text_file
 from tfsdeploy.server.flags import parse
 from tfsdeploy.server.main import load_threads
 from tfsdeploy.server.manager import Manager
@@ -338,6 +341,38 @@ def test_loads_are_tried_again_as_often_as_told(failures: int, ends: str) -> Non
     unit.aspire(1)
     unit.becomes(_1=ends)
     assert len(unit.memory.loads) == min(3, failures + 1)
+    unit.manager.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "like_tfs", "ends", "attempts"),
+    [
+        (errno.ESTALE, False, ("AVAILABLE", "OK", ""), 2),
+        (errno.EIO, False, ("AVAILABLE", "OK", ""), 2),
+        (errno.ESTALE, True, ("END", "ABORTED", "/m/1; Stale file handle"), 1),
+        (errno.ENOTDIR, False, ("END", "FAILED_PRECONDITION", "/m/1; Not a directory"), 1),
+    ],
+)
+def test_a_folder_that_cannot_be_looked_into_is_looked_into_again(
+    number: int, like_tfs: bool, ends: tuple[str, str, str], attempts: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit, away = Unit(), [OSError(number, os.strerror(number))]
+
+    def load(path: str) -> Servable:
+        servable = unit.memory.load(path)
+        if away:
+            raise away.pop()
+        return servable
+
+    manager: Manager[Servable] = Manager(load, threads=2, retries=1, like_tfs=like_tfs)
+    manager.aspire({"m": {1: "/m/1"}})
+    assert manager.wait(lambda: manager.idle() and manager.status("m")[0].state == ends[0], LIMIT_SECONDS)
+    row = manager.status("m")[0]
+    reserve = "Error while attempting to reserve resources to load servable {name: m version: 1}: "
+    assert (row.state, row.code, row.message.removeprefix(reserve)) == ends
+    assert f"failed: {text_file.failed('/m/1', OSError(number, '')).code}: {reserve}/m/1; " in capsys.readouterr().err
+    assert len(unit.memory.loads) == attempts
+    manager.close()
     unit.manager.close()
 
 

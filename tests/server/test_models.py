@@ -19,11 +19,14 @@ from tests.server.arrays import LIMIT_SECONDS
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import completeness
 from tfsdeploy.server.core import Core
+from tfsdeploy.server.flags import Flags
 from tfsdeploy.server.grpc_predict import Predict
+from tfsdeploy.server.loader import Loader
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.rest import Rest
 from tfsdeploy.server.saved_model import SavedModel
+from tfsdeploy.server.servable import Servable
 
 
 def write_mirrored(path: Path) -> None:
@@ -123,3 +126,31 @@ def test_an_input_with_a_default_may_be_left_out_over_grpc(core: Core) -> None:
         "Signature input alias: x(feed name: x:0) not found in request and no default value provided. Inputs expected "
         "to be in the request {factor}, or default input alias set: factor"
     )
+
+
+def test_a_model_whose_file_cannot_be_read_serves_when_it_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "1"
+    models.write_half_plus_two(folder)
+    file, kept = folder / "saved_model.pb", tmp_path / "kept"
+    file.rename(kept)
+    file.symlink_to("/proc/self/mem")  # whose beginning nobody can read: EIO
+    loader = Loader(Flags(), Metrics())
+    manager: Manager[Servable] = Manager(loader.load, threads=2, retries=1000, retry_seconds=0.02)
+    manager.aspire({"m": {1: str(folder)}})
+    assert manager.wait(lambda: manager.tried("m"), LIMIT_SECONDS)
+    assert f"failed: UNKNOWN: {file}; Input/output error\n" in capsys.readouterr().err
+    kept.replace(file)
+    assert manager.wait(lambda: manager.status("m")[0].state == "AVAILABLE", LIMIT_SECONDS)
+    manager.close()
+
+
+def test_a_warm_up_file_that_cannot_be_read_is_what_the_version_fails_with(tmp_path: Path) -> None:
+    models.write_half_plus_two(tmp_path / "1")
+    file = tmp_path / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    file.parent.mkdir()
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(Failed) as raised:
+        Loader(Flags(), Metrics()).load(str(tmp_path / "1"))
+    assert (raised.value.code, raised.value.message) == ("UNKNOWN", f"{file}; Input/output error")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsdeploy.server import batching
+from tfsdeploy.server import batching, text_file
 from tfsdeploy.server.batch_threads import Threads
 from tfsdeploy.server.beside import beside_requests
 from tfsdeploy.server.flags import Flags, say
@@ -41,13 +41,19 @@ class Loader:
 
         Raises:
             Failed: in the words of TF Serving or TensorFlow.
-            OSError: it is no folder.
+            OSError: it is no folder, or cannot be looked into.
         """
         import_tensorflow()
         self._metrics.forget_gone()
-        flags = self._flags
         # Not a folder, or gone again: that is said before anything is tried.
         os.scandir(path).close()
+        try:
+            return self._loaded(path)
+        except OSError as error:
+            raise text_file.failed(error.filename or path, error) from error
+
+    def _loaded(self, path: str) -> Servable:
+        flags = self._flags
         model = self._opened(path)
         try:
             beside_requests(partial(model.prepare, flags.rest_api_timeout_in_ms))

@@ -73,7 +73,8 @@ class Manager(Generic[Servable]):
     """Loads and unloads in the background while requests go on.
 
     Args:
-        load: makes a servable of a version's path; raises `Failed`, or OSError for a path that is no folder.
+        load: makes a servable of a version's path; raises `Failed`, or OSError for a folder that cannot be looked into:
+            the original looks before it tries, and does not try again.
         threads: how many loads run at once; of one model always one at a time.
         unload_threads: how many unloads; None: they share the threads of the loads. One thread for both is the one
             that takes up new lists of versions, too.
@@ -331,19 +332,15 @@ class Manager(Generic[Servable]):
             try:
                 version.servable, error = self._open(version.path), None
                 break
-            except Failed as failed:
-                say(f"Loading servable: {name} failed: {failed.code}: {failed.message}", "ERROR")
+            except (Failed, OSError) as failed:
                 # Not the exception itself: that holds what it was raised in, and so the model, while its row lives.
-                error = Failed(failed.code, failed.message)
+                error = _told(failed, name, version.path)
+                say(f"Loading servable: {name} failed: {error.code}: {error.message}", "ERROR")
+                if isinstance(failed, NotADirectoryError) or (self._like_tfs and isinstance(failed, OSError)):
+                    break
                 with self._changed:
                     version.failed = True
                     self._changed.notify_all()
-            except OSError as away:
-                told = text_file.failed(version.path, away)
-                error = Failed(
-                    told.code, f"Error while attempting to reserve resources to load servable {name}: {told.message}"
-                )
-                break
         with self._changed:
             version.error = error
             version.state = State.END if error else State.AVAILABLE
@@ -388,3 +385,10 @@ class Manager(Generic[Servable]):
         with self._changed:
             version.state = State.END
         say(f"Done unloading servable version {{name: {version.model} version: {version.version}}}")
+
+
+def _told(failed: Failed | OSError, name: str, path: str) -> Failed:
+    if isinstance(failed, Failed):
+        return Failed(failed.code, failed.message)
+    told = text_file.failed(path, failed)
+    return Failed(told.code, f"Error while attempting to reserve resources to load servable {name}: {told.message}")

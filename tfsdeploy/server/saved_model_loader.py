@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from tfsdeploy.protocol.status import Failed, code_of
+from tfsdeploy.server import text_file
 from tfsdeploy.server.beside import beside_requests
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
@@ -98,21 +99,31 @@ def read(path: str) -> Any:
     """
     binary, text = Path(path, "saved_model.pb"), Path(path, "saved_model.pbtxt")
     model = saved_model_pb2.SavedModel()
-    if binary.exists():
+    if (content := _content(binary)) is not None:
         try:
-            model.ParseFromString(binary.read_bytes())
+            model.ParseFromString(content)
         except DecodeError as error:
             # Its stream has come to the end by then, and says so.
             raise Failed("OUT_OF_RANGE", "Read less bytes than requested") from error
         return model
-    if text.exists():
+    if (content := _content(text)) is not None:
         try:
-            return text_format.Parse(text.read_text(), model)
+            return text_format.Parse(content.decode(), model)
         except (text_format.ParseError, UnicodeDecodeError) as error:
             raise Failed("DATA_LOSS", f"Can't parse {text} as text proto") from error
     if Path(path, "export.meta").exists():
         raise Failed("UNIMPLEMENTED", "Session Bundle is deprecated and removed.")
     raise Failed("NOT_FOUND", _NO_MODEL.format(path))
+
+
+def _content(file: Path) -> bytes | None:
+    """What is in a file; None: there is none."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise text_file.failed(str(file), error) from error
 
 
 def _import(graph: Any, meta: Any) -> None:

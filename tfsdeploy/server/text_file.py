@@ -19,6 +19,15 @@ _CODES: Final[Mapping[int, str]] = {
     errno.EISDIR: "FAILED_PRECONDITION",
     errno.ENOTDIR: "FAILED_PRECONDITION",
     errno.EINVAL: "INVALID_ARGUMENT",
+    errno.ENAMETOOLONG: "INVALID_ARGUMENT",
+    errno.ESTALE: "ABORTED",
+    errno.ETIMEDOUT: "DEADLINE_EXCEEDED",
+    errno.EMFILE: "RESOURCE_EXHAUSTED",
+    errno.ENFILE: "RESOURCE_EXHAUSTED",
+    errno.ENOMEM: "RESOURCE_EXHAUSTED",
+    errno.EAGAIN: "UNAVAILABLE",
+    errno.EHOSTDOWN: "UNAVAILABLE",
+    errno.EHOSTUNREACH: "UNAVAILABLE",
 }
 
 _ERROR = re.compile(r"(\d+):(\d+) : (.*)", re.DOTALL)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfsdeploy.protocol.status import Failed
+from tfsdeploy.protocol.status import Failed, code_of
 from tfsdeploy.server import examples, proto_tensor
 from tfsdeploy.server.examples import Task
 from tfsdeploy.server.grpc_predict import unknown_signature
@@ -54,6 +54,8 @@ def warm_up(model: Servable, path: str, iterations: int = 1) -> int | None:
                 )
     except tf.errors.DataLossError as error:
         raise Failed("DATA_LOSS", f"{error.message}. Please verify your warmup data is in TFRecord format.") from error
+    except tf.errors.OpError as error:
+        raise Failed(code_of(error.error_code), error.message) from error
     return count
 
 
