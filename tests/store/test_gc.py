@@ -17,8 +17,9 @@ from tests.s3 import S3
 from tfsdeploy.errors import Busy, Refused, TfsdeployError
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import gc
+from tfsdeploy.store.bucket import SMALL, Bucket
 from tfsdeploy.store.gc import collect, unneeded
-from tfsdeploy.store.notes import FileNotes
+from tfsdeploy.store.notes import BucketNotes, FileNotes
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.refs import COMING, Life, decode, encode, forget, held, remember, sweeping
@@ -305,6 +306,28 @@ def test_notes_are_changed_by_whoever_has_read_them(store: FileStore | ObjectSto
     assert {n for life in decode(notes.read("refs/b.json"), "b").values() for n in life.numbers()["m"]} == {0, 1, 2, 3}
     assert notes.swap("refs/a.json", b"2", None)
     assert (notes.read("refs/a.json"), notes.names("refs")) == (None, ["b.json"])
+
+
+def test_a_life_that_ends_takes_no_other_one_s_word_away(bucket: Bucket, monkeypatch: Any) -> None:
+    """`down` in one place, and `up` of a fleet of the same name in another one, at the same moment."""
+    notes, read = BucketNotes(bucket), bucket.get_with_stat
+    remember(notes, "shop", "ends", {"m": {1}}, {}, NOW)
+    reads = iter(range(9))
+
+    def begins_meanwhile(key: str, limit: int = SMALL) -> Any:
+        found = read(key, limit)
+        if next(reads) == 1:
+            monkeypatch.undo()
+            remember(notes, "shop", "begins", {"m": {2}}, {}, NOW)
+        return found
+
+    monkeypatch.setattr(bucket, "get_with_stat", begins_meanwhile)
+    forget(notes, "shop", "ends")
+    assert held(notes) == {"shop": {"m": {2}}}
+    forget(notes, "shop", "begins")
+    assert (held(notes), notes.read("refs/shop.json")) == ({}, None)
+    remember(notes, "shop", "again", {"m": {3}}, {}, NOW)
+    assert held(notes) == {"shop": {"m": {3}}}
 
 
 def test_nothing_is_made_where_the_store_is_missing(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ class FileNotes:
 class BucketNotes:
     """Notes of an object store.
 
+    One that is removed stays as an empty object: object stores delete without looking, and would delete what somebody
+    has written at that moment.
+
     Args:
         bucket: the store.
     """
@@ -87,30 +90,26 @@ class BucketNotes:
     def names(self, folder: str) -> list[str]:
         """See `Notes.names`."""
         prefix = f"{FOLDER}/{folder}"
-        return sorted(entry.key[len(prefix) + 1 :] for entry in self._bucket.list(prefix))
+        return sorted(entry.key[len(prefix) + 1 :] for entry in self._bucket.list(prefix) if entry.size)
 
     def read(self, name: str) -> bytes | None:
         """See `Notes.read`."""
-        return self._bucket.get(f"{FOLDER}/{name}")
+        return self._bucket.get(f"{FOLDER}/{name}") or None
 
     def swap(self, name: str, before: bytes | None, after: bytes | None) -> bool:
         """See `Notes.swap`."""
         key = f"{FOLDER}/{name}"
+        found = self._bucket.get_with_stat(key)
+        if ((found and found[0]) or None) != before:
+            return False
         try:
-            if before is None:
-                if after is not None:
-                    self._bucket.put(key, after, create=True)
-                return after is not None or self._bucket.stat(key) is None
-            found = self._bucket.get_with_stat(key)
-            if found is None or found[0] != before:
-                return False
-            if after is None:
-                self._bucket.delete([key])
-            else:
-                self._bucket.put(key, after, replaces=found[1].etag)
+            if found is not None:
+                self._bucket.put(key, after or b"", replaces=found[1].etag)
+            elif after is not None:
+                self._bucket.put(key, after, create=True)
         except Taken:
             # The answer to a write of ours may have been lost on the way.
-            return after is not None and self.read(name) == after
+            return self.read(name) == after
         return True
 
 
