@@ -402,6 +402,35 @@ def test_one_that_is_retried_holds_up_no_other_version() -> None:
     manager.close()
 
 
+@pytest.mark.parametrize("like_tfs", [False, True])
+def test_one_that_is_retried_holds_its_thread_in_the_original_alone(like_tfs: bool) -> None:
+    memory = Memory()
+    memory.failures["/m/1"] = 9
+    manager: Manager[Servable] = Manager(
+        memory.load, threads=1, unload_threads=1, retries=9, retry_seconds=3600, like_tfs=like_tfs
+    )
+    manager.aspire({"m": {1: "/m/1"}})
+    assert manager.wait(lambda: manager.tried("m"), LIMIT_SECONDS)
+    manager.aspire({"other": {1: "/other/1"}})
+    begins = manager.wait(lambda: manager.status("other")[0].state == "AVAILABLE", 0.2 if like_tfs else LIMIT_SECONDS)
+    assert begins is not like_tfs
+    manager.use_threads(2, 1)
+    assert manager.wait(lambda: manager.status("other")[0].state == "AVAILABLE", LIMIT_SECONDS)
+    manager.close()
+
+
+@pytest.mark.parametrize("like_tfs", [False, True])
+def test_a_retry_is_counted_once_among_the_loads(like_tfs: bool) -> None:
+    unit = Unit(retries=3, like_tfs=like_tfs)
+    unit.memory.failures["/m/1"] = 3
+    unit.manager.use_threads(1, 1)
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.aspire(1, model="other")
+    unit.becomes("other", _1="AVAILABLE")
+    unit.manager.close()
+
+
 def test_a_retry_waits_for_the_load_that_began_meanwhile() -> None:
     unit = Unit(retries=1)
     unit.memory.failures["/m/2"] = 1

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from tests.server.arrays import LIMIT_SECONDS, half_plus_two
 from tests.server.live import wait
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific, render
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import reload
+from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags
 from tfsdeploy.server.manager import Manager
@@ -39,7 +43,7 @@ class Unit:
         self.manager: Manager[Any] = Manager(
             self._load, threads=4, like_tfs=like_tfs, retries=1 if retry_seconds else 0, retry_seconds=retry_seconds
         )
-        self.core = Core(self.manager)
+        self.core = Core(self.manager, like_tfs=like_tfs)
         # The flags are whole seconds; a test need not wait that long.
         flags = Flags(
             model_config_file=str(self.file),
@@ -332,6 +336,33 @@ def test_like_the_original_a_new_model_without_a_folder_holds_up_every_later_rel
     first.join(LIMIT_SECONDS)
     second.join(LIMIT_SECONDS)
     assert done == ["first", "second"]
+
+
+def test_like_the_original_after_a_model_without_a_platform_nothing_is_applied_any_more(like_tfs: Unit) -> None:
+    assert refusals(like_tfs) == [NO_PLATFORM, NO_PLATFORM]
+
+
+def test_after_a_model_without_a_platform_the_next_configuration_is_applied(own: Unit) -> None:
+    assert refusals(own) == [NO_PLATFORM, ""]
+
+
+NO_PLATFORM = (
+    "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
+    "model name is c"
+)
+
+
+def refusals(unit: Unit) -> list[str]:
+    """What is said of a configuration with a model that has no platform, and then of a good one."""
+    told = []
+    for entry in ('name: "c" base_path: "/c"', 'name: "m" base_path: "/m" model_platform: "tensorflow"'):
+        message = text_format.Parse(f"model_config_list {{ config {{ {entry} }} }}", ModelServerConfig())
+        try:
+            unit.core.judged(partial(from_message, message))
+            told.append("")
+        except Failed as failed:
+            told.append(failed.message)
+    return told
 
 
 def test_a_new_model_that_fails_is_what_the_reload_rpc_answers(own: Unit) -> None:

@@ -16,6 +16,13 @@ TENSORFLOW = 1  # ModelType
 _ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*://")
 
 
+class NoPlatform(Failed):
+    """A model's platform is not told, or cannot be known."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("INVALID_ARGUMENT", message)
+
+
 def read(file: str, *, first: bool = False, served: Collection[str] = ()) -> tuple[ModelConfig, ...]:
     """The models of a configuration file.
 
@@ -112,17 +119,17 @@ def _checked(models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
 
 def _model(entry: Any, served: Collection[str]) -> ModelConfig:
     if not entry.model_platform and not entry.model_type:
-        raise _wrong(
+        raise NoPlatform(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {entry.name}"
         )
     if entry.model_platform and entry.model_type:
-        raise _wrong(
+        raise NoPlatform(
             "Illegal setting both ModelServerConfig::model_type (deprecated) and "
             f"ModelServerConfig::model_platform, model name is {entry.name}"
         )
     if entry.model_type > TENSORFLOW:
-        raise _wrong(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
+        raise NoPlatform(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
     if entry.model_platform not in ("", "tensorflow"):
         if entry.name in served:
             raise _wrong(

@@ -12,6 +12,7 @@ import numpy as np
 from tfsdeploy.protocol.model_config import ModelConfig
 from tfsdeploy.protocol.rest import StatusRow
 from tfsdeploy.protocol.status import Failed
+from tfsdeploy.server.config import NoPlatform
 from tfsdeploy.server.manager import Manager
 from tfsdeploy.server.pace import WouldWait, size_of
 
@@ -42,15 +43,36 @@ class Core:
     Args:
         manager: holds the versions.
         check_methods: refuse signatures that are for another method than the one asked for.
+        like_tfs: after a configuration with a model of no platform refuse every other one, as the original does.
     """
 
-    def __init__(self, manager: Manager[Servable], *, check_methods: bool = False) -> None:
+    def __init__(self, manager: Manager[Servable], *, check_methods: bool = False, like_tfs: bool = False) -> None:
         self.manager = manager
         self._check_methods = check_methods
+        self._like_tfs = like_tfs
+        self._refused = ""
         self.labels: Mapping[str, Mapping[str, int]] | None = None
         self.served: frozenset[str] = frozenset()
         self.reload: Callable[[tuple[ModelConfig, ...]], None] = lambda models: None
         self.unready: Callable[[], list[str]] = lambda: ["no configuration was applied yet"]
+
+    def judged(self, read: Callable[[], tuple[ModelConfig, ...]]) -> tuple[ModelConfig, ...]:
+        """What a configuration that is to follow the one in force says, by whichever way it comes.
+
+        Args:
+            read: reads it.
+
+        Raises:
+            Failed: what ``read`` raises; like the original, what it raised once of a model without a platform.
+        """
+        if self._refused:
+            raise NoPlatform(self._refused)
+        try:
+            return read()
+        except NoPlatform as refused:
+            if self._like_tfs:
+                self._refused = refused.message
+            raise
 
     def version_of(self, model_name: str, version: int | None, label: str | None) -> int | None:
         """The version that a request means; None: whichever is the highest.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tfsdeploy.protocol.model_config import ModelConfig
 from tfsdeploy.protocol.status import Failed, grpc_number
 from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Core
@@ -175,8 +175,7 @@ class Service:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported",
             )
-        models: tuple[ModelConfig, ...] = from_message(request.config, self._core.served)
-        self._core.reload(models)
+        self._core.reload(self._core.judged(partial(from_message, request.config, self._core.served)))
         response = messages.ReloadConfigResponse(status={})
         # In the order in which the original's map gives them.
         for name in reversed(request.metric_names):

@@ -169,7 +169,9 @@ class Server:
             like_tfs=flags.like_tfs,
         )
         self._metrics.there = self._manager.there
-        self._core = Core(self._manager, check_methods=flags.enable_signature_method_name_check)
+        self._core = Core(
+            self._manager, check_methods=flags.enable_signature_method_name_check, like_tfs=flags.like_tfs
+        )
         self._rest = Rest(
             self._core,
             self._metrics,

@@ -80,7 +80,8 @@ class Manager(Generic[Servable]):
             that takes up new lists of versions, too.
         retries: attempts after the first.
         retry_seconds: between two attempts; the thread sleeps meanwhile, as the original's does.
-        like_tfs: a version that is wanted again while it leaves waits as in the original.
+        like_tfs: a version that is wanted again while it leaves waits as in the original, and one that is retried
+            keeps its thread.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Manager(Generic[Servable]):
         self._wanted: dict[str, Mapping[int, str]] = {}
         self._pending: dict[str, Mapping[int, str]] = {}
         self._busy: dict[str, tuple[Work, _Version[Servable]]] = {}
+        self._resting = 0
         self._due: dict[Work, dict[str, int]] = {"unload": {}, "load": {}}
         self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="manager")
@@ -265,9 +267,9 @@ class Manager(Generic[Servable]):
     def _has_thread(self, what: Work) -> bool:
         loads, unloads = self._threads
         if unloads is None:
-            return len(self._busy) < loads
+            return len(self._busy) + self._resting < loads
         busy = sum(other == what for other, _ in self._busy.values())
-        return busy < (loads if what == "load" else unloads)
+        return busy < unloads if what == "unload" else busy + self._resting < loads
 
     def _snapshots(self, model_name: str) -> list[Snapshot]:
         return [Snapshot(v.version, v.state, v.aspired) for v in self._versions.get(model_name, {}).values()]
@@ -359,21 +361,28 @@ class Manager(Generic[Servable]):
     def _rested(self, version: _Version[Servable]) -> bool:
         """Wait between two attempts, here unless nobody wants the version any more; False when the manager closes.
 
-        Other versions of the model are loaded and unloaded meanwhile, but by one thread for all there is none for them.
+        Other versions of the model are loaded and unloaded meanwhile, but by one thread for all there is none for them;
+        nor, in the original, is there this one.
         """
         if self._alone:
             return not self._closing.wait(self._retry_seconds)
+        kept = 1 if self._like_tfs else 0
         with self._changed:
+            self._resting += kept
             self._done(version)
             self._changed.wait_for(
                 lambda: self._closing.is_set() or not (version.aspired or self._like_tfs), self._retry_seconds
             )
             if version.aspired:
                 self._changed.wait_for(
-                    lambda: self._closing.is_set() or (version.model not in self._busy and self._has_thread("load"))
+                    lambda: (
+                        self._closing.is_set()
+                        or (version.model not in self._busy and (bool(kept) or self._has_thread("load")))
+                    )
                 )
                 self._busy[version.model] = "load", version
                 self._consider(version.model)
+            self._resting -= kept
         return not self._closing.is_set()
 
     def _unload(self, version: _Version[Servable]) -> None:

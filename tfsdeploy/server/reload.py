@@ -266,7 +266,8 @@ class Reloader:
     def _reread(self) -> bool:
         """Whether there is nothing to try again until the file changes."""
         try:
-            self.apply(config.read(self._flags.model_config_file, served=self._core.served))
+            read = partial(config.read, self._flags.model_config_file, served=self._core.served)
+            self.apply(self._core.judged(read))
         except Failed as failed:
             self._tell("", f"Failed to read ModelServerConfig file: {failed.code}: {failed.message}")
             return failed.code == "INVALID_ARGUMENT"
