@@ -22,8 +22,9 @@ from typing import Any
 
 from benchmarks.figure import Figure, table
 from benchmarks.wire import Connection, Grpc, Rest, at_once, one_by_one, rest_request
-from tests.gateway.harness import PREDICTION, Gateway, free_ports, gateway, wait
+from tests.gateway.harness import PREDICTION, Gateway, gateway, wait
 from tests.gateway.wire import request
+from tests.ports import free_ports
 from tfsdeploy.gateway.files import clusters_file, routes_files
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_command, shape_files
 from tfsdeploy.gateway.table import Endpoint, ModelTable, Table

@@ -29,7 +29,8 @@ import psutil
 from benchmarks.figure import Figure, machine, table
 from benchmarks.wire import Connection, Grpc, Rest, at_once, one_by_one, paced, rest_request
 from tests.models import write_half_plus_two
-from tests.server.live import Live, free_ports, wait
+from tests.ports import free_ports
+from tests.server.live import Live, wait
 
 REST_PATH = "/v1/models/default:predict"
 GRPC_PATH = "/tensorflow.serving.PredictionService/Predict"

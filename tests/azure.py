@@ -16,7 +16,7 @@ from email.utils import formatdate
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tests.server.live import free_ports
+from tests.ports import free_ports
 from tfsdeploy.store.bucket import Bucket, open_bucket
 
 PACKAGE = Path(__file__).parent / "azurite"

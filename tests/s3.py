@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.server.live import free_ports
+from tests.ports import free_ports
 from tfsdeploy.store.bucket import Bucket, open_bucket
 
 WEED = Path(sys.executable).with_name("weed")

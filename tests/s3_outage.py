@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import s3
-from tests.server.live import free_ports
+from tests.ports import free_ports
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.bucket import Bucket, open_bucket
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.gateway.harness import free_ports
+from tests.ports import free_ports
 from tfsdeploy.agent import follow
 from tfsdeploy.agent.follow import AwakeClock, Follower
 from tfsdeploy.protocol.agents import etag

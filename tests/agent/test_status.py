@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from tests.gateway.harness import free_ports
+from tests.ports import free_ports
 from tfsdeploy.agent.status import StatusServer
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.protocol.agents import etag

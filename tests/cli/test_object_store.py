@@ -12,8 +12,8 @@ import pytest
 
 from tests.cli.conftest import Ran, Run
 from tests.cli.saved_models import write_saved_model
+from tests.ports import free_ports
 from tests.s3 import KEY, READER_KEY, READER_SECRET, S3, SECRET
-from tests.server.live import free_ports
 from tfsdeploy.cli.stores import can_ask
 from tfsdeploy.targets.local.credentials import is_credential
 

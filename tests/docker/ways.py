@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.docker.engine import Engine
-from tests.server.live import free_ports
+from tests.ports import free_ports
 
 SSHD = Path("/usr/sbin/sshd")
 LIMIT = 20.0

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 
+from tests.ports import free_ports
 from tfsdeploy.gateway.admin import acknowledged
 from tfsdeploy.gateway.files import PAUSE_SECONDS, File, clusters_file, routes_files
 from tfsdeploy.gateway.shape import GatewayShape, envoy_command, shape_files
@@ -36,17 +37,6 @@ def wait(what: str, check: Callable[[], Any], limit: float = 20.0) -> Any:
         if time.monotonic() > end:
             raise AssertionError(f"not within {limit} s: {what}")
         time.sleep(0.01)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @dataclass

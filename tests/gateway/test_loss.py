@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.harness import PREDICTION, Stub, call, free_ports, gateway, stub, wait
+from tests.gateway.harness import PREDICTION, Stub, call, gateway, stub, wait
 from tests.gateway.load import LIMIT, load
 from tests.gateway.wire import request
+from tests.ports import free_ports
 from tfsdeploy.gateway.admin import DRAIN, DRAINING, drained
 from tfsdeploy.gateway.shape import GatewayShape
 from tfsdeploy.gateway.table import Endpoint, ModelTable, Table

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import grpc
 
-from tests.gateway.harness import PREDICTION, Stub, call, free_ports, gateway, wait
+from tests.gateway.harness import PREDICTION, Stub, call, gateway, wait
 from tests.gateway.wire import request
+from tests.ports import free_ports
 from tfsdeploy.gateway.shape import GatewayShape
 from tfsdeploy.gateway.table import ModelTable, Table
 

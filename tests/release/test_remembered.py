@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import pytest
 from aiohttp import web
 
-from tests.gateway.harness import free_ports
+from tests.ports import free_ports
 from tfsdeploy.agent.release_page import release_page
 from tfsdeploy.release.history import Entry
 from tfsdeploy.release.model import Change, InvalidRelease, OtherVersion, Release, decode

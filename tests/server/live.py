@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from tests.ports import free_ports
+
 LIMIT = 60.0
 
 
@@ -24,17 +26,6 @@ def wait(what: str, done: Callable[[], bool], seconds: float = LIMIT) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody has now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Live:

@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 import yaml
 
-from tests.server.live import free_ports
+from tests.ports import free_ports
 from tfsdeploy.server.flag_table import usage
 from tfsdeploy.server.flags import OWN
 from tfsdeploy.server.main import EXAMPLE, PROGRAM

@@ -7,8 +7,8 @@ from itertools import islice
 
 import pytest
 
+from tests.ports import free_ports
 from tests.s3 import READER_KEY, READER_SECRET, S3
-from tests.server.live import free_ports
 from tfsdeploy.store.answers import Replaced, StoreAway, StoreError, Taken
 from tfsdeploy.store.bucket import Bucket
 

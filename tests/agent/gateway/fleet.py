@@ -15,7 +15,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from tests.gateway.harness import Stub, free_ports, wait
+from tests.gateway.harness import Stub, wait
+from tests.ports import free_ports
 from tfsdeploy.agent.status import StatusServer
 from tfsdeploy.gateway.shape import LISTENERS, GatewayShape, envoy_command
 from tfsdeploy.protocol.agents import GatewayStatus, ReplicaStatus, State, VersionStatus, decode_gateway, encode

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.gateway.harness import free_ports
+from tests.ports import free_ports
 from tfsdeploy.agent.kubernetes.account import Account
 
 CERTIFICATE = Path(__file__).parent / "ca.crt"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.gateway.harness import free_ports
+from tests.ports import free_ports
 from tfsdeploy.agent.replica import server as client
 from tfsdeploy.agent.replica.server import ModelServer, NoAnswer
 from tfsdeploy.protocol.rest import StatusRow, render_model_status

@@ -13,7 +13,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from tests.gateway.harness import free_ports, wait
+from tests.gateway.harness import wait
+from tests.ports import free_ports
 from tfsdeploy.protocol.agents import ReplicaStatus, State, VersionStatus, decode_replica, etag
 from tfsdeploy.release.disk import ReleaseFolder
 from tfsdeploy.release.model import Change, ModelRelease, Release, Rollout
