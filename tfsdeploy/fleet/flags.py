@@ -37,7 +37,12 @@ FLAGS: tuple[Key, ...] = (
     _flag("enable_model_warmup", _SWITCH, "replay a model's warm-up records before it is AVAILABLE", "true"),
     _flag("num_request_iterations_for_warmup", _COUNT, "how often each record is replayed", "3"),
     _flag("grpc_channel_arguments", _ARGUMENTS, "arguments of the gRPC server", "grpc.max_concurrent_streams=100"),
-    _flag("grpc_max_threads", Integer(1, 65536), "threads for gRPC; calls beyond them get RESOURCE_EXHAUSTED", "128"),
+    _flag(
+        "grpc_max_threads",
+        Integer(1, 65536),
+        "threads for gRPC; calls beyond them get RESOURCE_EXHAUSTED from TF Serving, and wait in the embedded server",
+        "128",
+    ),
     _flag("tensorflow_session_parallelism", _LARGE, "threads of a session, intra and inter; 0: automatic", "4"),
     _flag("tensorflow_intra_op_parallelism", _LARGE, "threads inside one operation; 0: automatic", "4"),
     _flag("tensorflow_inter_op_parallelism", _LARGE, "operations at a time; 0: automatic", "2"),

@@ -69,7 +69,8 @@ def tls_of(file: str) -> ssl.SSLContext | None:
     try:
         config = text_format.Parse(Path(file).read_text(), SSLConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise Failed("INVALID_ARGUMENT", f"ssl_config_file {file}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Failed("INVALID_ARGUMENT", f"ssl_config_file {file}: {reason}") from error
     if not config.server_key or not config.server_cert:
         raise Failed("INVALID_ARGUMENT", f"ssl_config_file {file}: it needs server_key and server_cert")
     if config.client_verify and not config.custom_ca:
