@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,14 @@ import pytest
 from tests.s3 import S3
 from tests.store.bucket_publisher import is_held, shorten, start, told
 from tfsdeploy.errors import Busy
+from tfsdeploy.store import claim, hold
 from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import LEASE_SECONDS, Claim, abandoned, decode, encode
 from tfsdeploy.store.hold import acquire
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import Record
 from tfsdeploy.store.staging import owner
+from tfsdeploy.store.verify import Damaged
 
 Example = Callable[..., Path]
 
@@ -97,6 +99,30 @@ def test_paused_at_every_request(
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(race, range(1, requests + 1)))
+
+
+def test_a_file_that_is_completed_too_late_is_told(
+    bucket: Bucket, sources: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its publisher slept for more than an hour between its last look at the claim and the last request."""
+    store, upload = ObjectStore(bucket), bucket.upload
+
+    def late(key: str, pieces: Iterable[bytes], **words: int) -> str | None:
+        content = list(pieces)
+        monkeypatch.setattr(bucket, "upload", upload)
+        with monkeypatch.context() as asleep:
+            asleep.setattr(hold, "abandoned", lambda *_: True)
+            store.publish("m", sources[1], 7)
+        monkeypatch.setattr(claim, "LEASE_SECONDS", 0.0)
+        return upload(key, content, **words)
+
+    monkeypatch.setattr(bucket, "upload", late)
+    with pytest.raises(Busy, match=f"{LARGE}: .*not heard of for too long.*`tfsdeploy verify m 7`"):
+        store.publish("m", sources[0], 7)
+    record = store.record("m", 7)
+    assert record is not None
+    with pytest.raises(Damaged, match=LARGE):
+        store.verify(record)
 
 
 def test_killed_at_every_request(

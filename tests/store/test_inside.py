@@ -13,8 +13,8 @@ import pytest
 from tests.s3 import S3
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE
-from tfsdeploy.store import inside
-from tfsdeploy.store.bucket import Bucket
+from tfsdeploy.store import claim, hold, inside
+from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.elsewhere import Elsewhere
 from tfsdeploy.store.objects import ObjectStore
@@ -85,6 +85,30 @@ def test_what_cannot_be_copied_at_once_passes_through_here(
     monkeypatch.setattr(inside, "COPY_BYTES", 1000)
     with Elsewhere(url, store, s3.options).origin() as origin:
         record, _ = store.publish("m", origin, 7)
+    store.verify(record)
+
+
+def test_who_slept_while_the_end_was_read_replaces_nothing(
+    s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one has taken the number over, and its version stays as it is."""
+    url, read = upload(root, "training/run-7", example(files=LARGE)), inside.pieces
+    other = example(3.0, {"variables/extra": b"other"})
+
+    def asleep(bucket: Bucket, entry: Entry) -> Iterator[bytes]:
+        yield from read(bucket, entry)
+        if entry.size > PART:
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(hold, "abandoned", lambda *_: True)
+                store.publish("m", other, 7)
+            monkeypatch.setattr(claim, "LEASE_SECONDS", 0.0)
+
+    monkeypatch.setattr(inside, "COPY_BYTES", 0)
+    monkeypatch.setattr(inside, "pieces", asleep)
+    with Elsewhere(url, store, s3.options).origin() as origin, pytest.raises(Busy, match="nothing was published"):
+        store.publish("m", origin, 7)
+    record = store.record("m", 7)
+    assert record is not None
     store.verify(record)
 
 

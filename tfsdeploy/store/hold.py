@@ -82,6 +82,24 @@ class Hold:
         if time.clock_gettime(time.CLOCK_BOOTTIME) - self._confirmed > claims.LEASE_SECONDS / 2:
             raise self.gone("this publisher was not heard of for too long")
 
+    def check_since(self, where: str) -> None:
+        """As `check`, after a write that takes no condition: copying, and completing what was sent in parts.
+
+        Whoever slept from right before it until the number was another's has written into that one's version.
+
+        Args:
+            where: what was written.
+        """
+        try:
+            self.check()
+        except Busy as lost:
+            verify = f"`tfsdeploy verify {self._folder.replace('/', ' ')}`"
+            raise Busy(
+                f"{lost.message}, but this was written late, and perhaps over what another publisher had put there",
+                where=where,
+                hint=f"{verify} tells; if the version is damaged, publish its bytes under another number",
+            ) from lost
+
     def beat(self, *, released: bool = False) -> None:
         """Tell the store that this publisher lives, and be told that the claim is still ours.
 

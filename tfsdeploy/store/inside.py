@@ -132,6 +132,7 @@ class Prefix:
         except StoreError:
             # It cannot copy, or not this; if it denies reading or writing, this says so.
             self._bucket.upload(key, _Object(self._bucket, entry, hold).pieces())
+        hold.check_since(self._bucket.where(key))
         there = self._bucket.stat(key)
         if there is None or there.etag is None:
             raise StoreAway("the copy is not there", where=self._bucket.where(key), hint="run this again")
@@ -187,3 +188,5 @@ class _Object:
             while (piece := reader.submit(next, coming, None).result()) is not None:
                 self.hold.check()
                 yield piece
+            # The object appears when this ends.
+            self.hold.check()

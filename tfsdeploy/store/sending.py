@@ -149,6 +149,7 @@ class _Sender:
     def _upload(self, key: str, reader: _Reader, size: int) -> str:
         part = max(PART, -(-size // _MAX_PARTS))
         etag = self._bucket.upload(key, self._pieces(reader), part=part)
+        self._hold.check_since(self._bucket.where(key))
         if etag is None:
             raise StoreAway("the store gives its objects no tags", where=self._bucket.where(key))
         return etag
