@@ -43,5 +43,8 @@ for line in sys.stdin:
     if not child:
         for at, file in enumerate(files, 1):
             os.dup2(os.open(file, os.O_WRONLY), at)
-        sys.exit(main(arguments))
+        code = main(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # an interpreter takes longer to end than to do all this
     print(json.dumps(_ended(child, files[1])), flush=True)
