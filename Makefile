@@ -61,7 +61,7 @@ bench-store: $(READY) ## object stores: against rclone, 10,000 versions, a fleet
 	$(BIN)/python -m benchmarks.objects
 
 soak: $(READY) ## the tests with long counts: 1,000 kills each, 10,000 mutated files, longer and faster streams
-	TFSDEPLOY_KILLS=1000 TFSDEPLOY_FUZZ=10000 $(BIN)/python -m pytest -q --timeout 3600 tests/store tests/release tests/fleet
+	TFSDEPLOY_KILLS=1000 TFSDEPLOY_FUZZ=10000 $(BIN)/python -m pytest -q --timeout 3600 tests/store tests/release tests/fleet tests/cli/test_faults.py
 	TFSDEPLOY_FUZZ=100000 $(BIN)/python -m pytest -q --timeout 7200 tests/server/test_fuzz.py
 	TFSDEPLOY_SOAK=1 $(BIN)/python -m pytest -q -m "scenario" --timeout 3600 tests/scenarios --modes embedded,like-tfs
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import random
+import select
 import socket
 import socketserver
 import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -30,8 +31,24 @@ FAULTS = (
     "answer is shorter",
     "answer of another",
 )
+TRUTHFUL = (
+    "cut before",
+    "cut in request",
+    "cut after",
+    "cut in answer",
+    "refuse",
+    "refuse after",
+    "delay",
+    "answer is longer",
+)
+"""Those after which nobody has been told anything that is not so."""
+
+STALL = "stall"
+"""The request is taken and not answered: for clients that give up soon."""
+
 SLOW_DOWN = b"<Error><Code>SlowDown</Code></Error>"
 STATUSES = (500, 502, 503, 429, 403, 412, 404)
+STALL_SECONDS = 30.0
 
 
 @dataclass
@@ -39,11 +56,15 @@ class Faults:
     """What goes wrong: set ``rate`` to 0 for nothing; counts what did, and all that was asked.
 
     Attributes:
+        kinds: what may go wrong.
+        statuses: what is answered to what is refused.
         too_many: so many of the next requests are asked to slow down.
     """
 
     endpoint: str
     rate: float = 0.0
+    kinds: Sequence[str] = FAULTS
+    statuses: Sequence[int] = STATUSES
     random: random.Random = field(default_factory=lambda: random.Random(0))
     done: Counter[str] = field(default_factory=Counter)
     asked: int = 0
@@ -56,6 +77,12 @@ class Faults:
         with self.lock:
             self.random, self.rate = random.Random(seed), rate
 
+    def tell_no_lies(self) -> None:
+        """Faults of a line and of a store that is not well: nothing that is there is said not to be, or to be other."""
+        # Seldom one that costs whoever waits his time.
+        self.kinds = (*TRUTHFUL * 3, STALL)
+        self.statuses = [status for status in STATUSES if status != 404]
+
     def next(self) -> tuple[str, float]:
         """The fault of the next request, or none, and a number from 0 to 1 that says where."""
         with self.lock:
@@ -65,7 +92,7 @@ class Faults:
                 return "slow down", 0.0
             if self.random.random() >= self.rate:
                 return "", 0.0
-            fault = self.random.choice(FAULTS)
+            fault = self.random.choice(self.kinds)
             self.done[fault] += 1
             return fault, self.random.random()
 
@@ -84,6 +111,7 @@ def fault_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Fa
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def handle_one_request(self) -> None:
             self.raw_requestline = self.rfile.readline(65537)
@@ -122,8 +150,12 @@ def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> Non
     fault, where = faults.next()
     if fault == "cut before":
         return _cut(handler)
+    if fault == STALL:
+        # Until the client goes.
+        select.select([handler.connection], [], [], STALL_SECONDS)
+        return _cut(handler)
     if fault == "refuse":
-        return _refuse(handler, where)
+        return _refuse(handler, where, faults.statuses)
     if fault == "slow down":
         return _answer(handler, 503, [], SLOW_DOWN, len(SLOW_DOWN))
     if fault == "delay":
@@ -134,7 +166,7 @@ def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> Non
     if fault in ("cut after", "cut in request"):
         return _cut(handler)
     if fault == "refuse after":
-        return _refuse(handler, where)
+        return _refuse(handler, where, faults.statuses)
     if handler.command == "GET":
         # As if two answers had changed places.
         before, faults.before = faults.before, (status, headers, answer)
@@ -191,8 +223,8 @@ def _answer(
     handler.wfile.write(answer)
 
 
-def _refuse(handler: BaseHTTPRequestHandler, where: float) -> None:
-    status = STATUSES[int(where * len(STATUSES))]
+def _refuse(handler: BaseHTTPRequestHandler, where: float, statuses: Sequence[int]) -> None:
+    status = statuses[int(where * len(statuses))]
     _answer(handler, status, [], b"" if handler.command == "HEAD" else b"<Error/>", 8)
 
 

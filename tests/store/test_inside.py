@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from tests.fault_proxy import fault_proxy
 from tests.s3 import S3
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import claim, hold, inside
+from tfsdeploy.store.answers import StoreError
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.elsewhere import Elsewhere
+from tfsdeploy.store.inside import Prefix
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.store.verify import Damaged
@@ -257,3 +260,18 @@ def test_what_is_no_model_is_refused(s3: S3, store: ObjectStore, root: Bucket) -
         with pytest.raises((UsageError, Busy), match=words) as refused, Elsewhere(url, store, s3.options).origin():
             pass
         assert "secret" not in str(refused.value)
+
+
+def test_an_answer_that_is_too_short_is_no_damaged_model(s3: S3, root: Bucket, example: Example) -> None:
+    upload(root, "training/run-7", example())
+    said = set()
+    with fault_proxy(s3.endpoint) as proxy:
+        proxy.kinds = ("answer is shorter",)
+        broken = s3.open(root.url, endpoint=proxy.endpoint)
+        for seed in range(20):
+            proxy.begin(seed, 0.3)
+            try:
+                Prefix(broken, "training/run-7", None)
+            except StoreError as error:
+                said.add(error.message)
+    assert "the store's answer has another length" in said

@@ -56,15 +56,18 @@ def _skeleton(bucket: Bucket, folder: str, files: Iterable[File]) -> Iterator[Pa
                     f"{file.path!r} cannot be a file: {error.strerror}", where=bucket.where(folder), hint="remove it"
                 ) from error
             if file.path in _READ:
-                (root / file.path).write_bytes(_content(bucket, f"{folder}/{file.path}", file.sha256))
+                (root / file.path).write_bytes(_content(bucket, f"{folder}/{file.path}", file))
         yield root
 
 
-def _content(bucket: Bucket, key: str, sha256: str) -> bytes:
+def _content(bucket: Bucket, key: str, file: File) -> bytes:
     content = bucket.get(key, _LARGEST)
     if content is None:
         raise StoreError("it is gone", where=bucket.where(key))
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+    if len(content) != file.size:
+        # Of an answer that was cut short, and not of the model, it would be said that it is damaged.
+        raise StoreAway("the store's answer has another length", where=bucket.where(key), hint="run this again")
+    if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
         raise StoreAway(
             "it has other bytes than its commit record says", where=bucket.where(key), hint="run this again"
         )
