@@ -21,17 +21,15 @@ _REQUEST = timedelta(seconds=120)
 _CONNECT = timedelta(seconds=5)
 
 # Seven tries in about six seconds: a store that restarts is waited for, one that is not there is soon told.
+_BACKOFF = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2}
 _RETRY = {
     "max_retries": 6,
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+    "backoff": _BACKOFF,
     "retry_timeout": timedelta(seconds=150),
 }
 
 # GCS lets a name change once a second, and a claim comes and goes faster; the waits are half a second at least.
-_RETRY_GCS = {
-    **_RETRY,
-    "backoff": {"init_backoff": timedelta(milliseconds=500), "max_backoff": timedelta(seconds=5), "base": 2},
-}
+_RETRY_GCS = {**_RETRY, "backoff": {**_BACKOFF, "init_backoff": timedelta(milliseconds=500)}}
 
 _AWS_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _AWS_CREDENTIALS = (

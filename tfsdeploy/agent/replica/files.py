@@ -9,8 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from tfsdeploy.agent.replica.daemon import in_a_daemon
 from tfsdeploy.agent.replica.decide import UNKNOWN, Files
 from tfsdeploy.agent.replica.memory import Key
 from tfsdeploy.agent.replica.metrics import Metrics
@@ -22,7 +24,6 @@ from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged, VerifiedCache
 
 if TYPE_CHECKING:
-    from tfsdeploy.store.cache import Cache
     from tfsdeploy.store.fetch import Fetcher
 
 log = logging.getLogger(__name__)
@@ -163,25 +164,13 @@ class VersionFiles:
             return
         if self._holding is None:
             self._to_hold = versions
-            self._holding = self._held_in_a_thread(self._fetcher.cache, versions)
+            self._holding = in_a_daemon("hold", partial(self._fetcher.cache.hold, versions))
         # A folder that is shared can be a mount that hangs: then what needs no folder goes on, such as a rollback.
         await asyncio.wait([self._holding], timeout=HOLD_SECONDS)
         if self._holding.done():
             if self._holding.result():
                 self._in_use = self._to_hold
             self._holding = None
-
-    def _held_in_a_thread(self, cache: Cache, versions: set[Key]) -> asyncio.Future[bool]:
-        loop = asyncio.get_running_loop()
-        held: asyncio.Future[bool] = loop.create_future()
-
-        def work() -> None:
-            done = cache.hold(versions)
-            if not self._closed.is_set():
-                loop.call_soon_threadsafe(held.set_result, done)
-
-        threading.Thread(target=work, name="hold", daemon=True).start()
-        return held
 
     def look_again(self, keys: Iterable[Key] | None = None) -> None:
         """Look anew at some versions, or at all; until that is done nothing is known of them."""
@@ -192,7 +181,7 @@ class VersionFiles:
         """Stop looking, and let go of what is in use."""
         self._closed.set()
         if self._fetcher is not None:
-            # A daemon, as above: locks end with the process at the latest.
+            # A daemon, too: locks end with the process at the latest.
             threading.Thread(target=self._fetcher.cache.hold, args=((),), daemon=True).start()
         for task in (self._task, *self._hung):
             if task is not None:
@@ -209,7 +198,11 @@ class VersionFiles:
             looked.files, looked.again = Files("away", words), float("inf")
 
     async def _look(self, key: Key, looked: _Looked) -> None:
-        found = await self._in_a_thread(key, looked)
+        loop = asyncio.get_running_loop()
+        fetching, verifying = (self._teller(key, looked, loop, state) for state in ("fetching", "verifying"))
+        found = await in_a_daemon(
+            f"verify {key[0]}/{key[1]}", partial(self._files, key, looked.digest, fetching, verifying)
+        )
         if self._looked.get(key) is not looked:
             return
         if found.error and found.error != looked.told:
@@ -225,34 +218,6 @@ class VersionFiles:
             looked.again = time.monotonic() + pause(looked.tries, random.random())
             looked.tries += 1
         self._changed()
-
-    def _in_a_thread(self, key: Key, looked: _Looked) -> asyncio.Future[Files]:
-        """A daemon of its own: storage that hangs must not keep the agent from ending."""
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[Files] = loop.create_future()
-        fetching, verifying = (self._teller(key, looked, loop, state) for state in ("fetching", "verifying"))
-
-        def settle(files: Files | None, error: BaseException | None) -> None:
-            if found.done():
-                return
-            if error is not None:
-                found.set_exception(error)
-            elif files is not None:
-                found.set_result(files)
-
-        def work() -> None:
-            files, error = None, None
-            try:
-                files = self._files(key, looked.digest, fetching, verifying)
-            except _Stopped:
-                files = UNKNOWN
-            except BaseException as raised:  # handed on to whoever waits
-                error = raised
-            if not self._closed.is_set():
-                loop.call_soon_threadsafe(settle, files, error)
-
-        threading.Thread(target=work, name=f"verify {key[0]}/{key[1]}", daemon=True).start()
-        return found
 
     def _files(self, key: Key, digest: str | None, fetching: Progress, verifying: Progress) -> Files:
         name = f"{key[0]}/{key[1]}"
@@ -284,6 +249,8 @@ class VersionFiles:
                     self._cache.trust(path, mended)
             self._metrics.verify_seconds.observe(time.monotonic() - began)
             return Files("present", total=record.bytes, digest=record.digest)
+        except _Stopped:
+            return UNKNOWN
         except (Damaged, Untrusted) as damage:
             return Files("bad", damage.message)
         except StoreAway as error:

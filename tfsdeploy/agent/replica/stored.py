@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from tfsdeploy.agent.replica.daemon import in_a_daemon
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.names import is_model_name, parse_version
 from tfsdeploy.store.golden import file_in
@@ -90,37 +89,18 @@ async def _told(look: Callable[[], dict[str, Any]]) -> web.Response:
 
 
 async def _looked(look: Callable[[], T]) -> T:
-    """What a look at the store found; storage may be slow, or hang, and serving must not wait for it.
-
-    So each look has a daemon of its own: threads that hang must keep neither the loop's others nor the agent's end.
-    """
+    """What a look at the store found; storage may be slow, or hang, and serving must not wait for it."""
     if not _LOOKS.acquire(blocking=False):
         raise web.HTTPServiceUnavailable(text=f"the store has yet to answer {MOST_LOOKS} earlier questions")
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[T] = loop.create_future()
 
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if found.done():
-            return
-        if error is not None:
-            found.set_exception(error)
-        else:
-            found.set_result(cast("T", value))
-
-    def work() -> None:
-        value, error = None, None
+    def work() -> T:
         try:
-            value = look()
-        except BaseException as raised:  # handed on to whoever waits
-            error = raised
+            return look()
         finally:
             _LOOKS.release()
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle, value, error)
 
-    threading.Thread(target=work, name="look", daemon=True).start()
     try:
-        return await found
+        return await in_a_daemon("look", work)
     except InvalidRecord as error:
         raise web.HTTPConflict(text=str(error)) from error
     except TfsdeployError as error:
