@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from tests.server.arrays import core_of, half_plus_two, identity, multi
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server import json_document, json_tensor
-from tfsdeploy.server.json_answer import Array, render
+from tfsdeploy.server.json_answer import Array, Format, render
 from tfsdeploy.server.metrics import Metrics
 from tfsdeploy.server.rest import Rest
 
@@ -102,18 +102,30 @@ def test_any_document_is_answered_and_never_with_an_internal_error(
 
 # Numbers below the normal ones are none, as in the original.
 KINDS = (np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64, np.bool_)
-NUMBERS = st.sampled_from(KINDS).flatmap(
-    lambda kind: arrays.arrays(
-        kind,
-        arrays.array_shapes(min_dims=1, max_dims=3, max_side=4),
-        elements=arrays.from_dtype(np.dtype(kind), allow_subnormal=False),
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=4)
+HOLLOW = arrays.array_shapes(min_dims=1, max_dims=3, max_side=3).map(lambda sizes: (*sizes, 0))
+COLUMNS = st.just(()) | st.just((0,)) | SHAPES | HOLLOW
+"""Instances are at least one; and of sizes after a 0 a list without elements has no word."""
+
+
+def numbers(shapes: st.SearchStrategy[tuple[int, ...]]) -> st.SearchStrategy[Array]:
+    """Arrays of such shapes, of every kind of number that JSON has words for."""
+    return st.sampled_from(KINDS).flatmap(
+        lambda kind: arrays.arrays(kind, shapes, elements=arrays.from_dtype(np.dtype(kind), allow_subnormal=False))
     )
-)
 
 
-@pytest.mark.parametrize("key", ["inputs", "instances"])
-@given(array=NUMBERS)
-def test_numbers_come_back_bit_by_bit(key: str, array: Array) -> None:
+@given(array=numbers(SHAPES | HOLLOW))
+def test_rows_of_numbers_come_back_bit_by_bit(array: Array) -> None:
+    comes_back("instances", array)
+
+
+@given(array=numbers(COLUMNS))
+def test_numbers_come_back_bit_by_bit(array: Array) -> None:
+    comes_back("inputs", array)
+
+
+def comes_back(key: str, array: Array) -> None:
     document = json_document.parse(json.dumps({key: array.tolist()}).encode())
     (read,) = json_tensor.inputs_of(document, {"x": array.dtype}).values()
     np.testing.assert_array_equal(read, array)
@@ -123,13 +135,17 @@ def test_numbers_come_back_bit_by_bit(key: str, array: Array) -> None:
     np.testing.assert_array_equal(np.array(values, array.dtype), array)
 
 
-@given(st.lists(st.binary(max_size=8), min_size=1, max_size=4))
-def test_bytes_come_back_as_they_were(values: list[bytes]) -> None:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    sent = json.loads(render({"x_bytes": array}, "row"))["predictions"]
-    document = json_document.parse(json.dumps({"instances": sent}).encode())
-    assert json_tensor.inputs_of(document, {"x": np.dtype(object)})["x"].tolist() == values
+@pytest.mark.parametrize(
+    ("form", "sent", "got"), [("row", "instances", "predictions"), ("column", "inputs", "outputs")]
+)
+@given(data=st.data())
+def test_bytes_come_back_as_they_were(form: Format, sent: str, got: str, data: st.DataObject) -> None:
+    shape = data.draw(SHAPES | HOLLOW if form == "row" else COLUMNS)
+    array = data.draw(arrays.arrays(object, shape, elements=st.binary(max_size=8)))
+    answer = json.loads(render({"x_bytes": array}, form))[got]
+    document = json_document.parse(json.dumps({sent: answer}).encode())
+    read = json_tensor.inputs_of(document, {"x": np.dtype(object)})["x"]
+    assert (read.shape, read.tolist()) == (array.shape, array.tolist())
 
 
 def test_rows_need_one_row_an_instance() -> None:
