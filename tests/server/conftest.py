@@ -27,5 +27,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         server.serves("multi", 1)
         server.serves("halves", 123)
         server.serves("clf", 1)
+        server.serves("counter", 123)
+        server.serves("nodefault", 1)
         server.serves("versions", 1, 2, 3)
         yield server

@@ -15,7 +15,8 @@ DTYPES = (
 
 
 def write_fleet(folder: Path) -> Path:
-    """``half_plus_two`` (123), ``multi`` (1) and ``versions`` (1 to 3: y = x + version, all of them) with labels.
+    """``half_plus_two`` (123), ``multi`` (1) and ``versions`` (1 to 3: y = x + version, all of them) with labels; and
+    models for what else signatures can be.
 
     Returns:
         The configuration file.
@@ -24,6 +25,8 @@ def write_fleet(folder: Path) -> Path:
     write_multi(folder / "multi" / "1")
     write_halves(folder / "halves" / "123")
     write_classifier(folder / "clf" / "1")
+    write_counter(folder / "counter" / "123")
+    write_without_default(folder / "nodefault" / "1")
     for version in (1, 2, 3):
         write_adder(folder / "versions" / str(version), version)
     file = folder / "models.config"
@@ -36,6 +39,8 @@ def write_fleet(folder: Path) -> Path:
                 "multi": "",
                 "halves": "",
                 "clf": "",
+                "counter": "",
+                "nodefault": "",
                 "versions": 'model_version_policy { all {} } version_labels { key: "stable" value: 1 } '
                 'version_labels { key: "canary" value: 3 }',
             }.items()
@@ -83,6 +88,39 @@ def write_tagged(path: Path) -> None:
             else:
                 builder.add_meta_graph(tags, signatures)
     builder.save()
+
+
+def write_without_default(path: Path) -> None:
+    """A TensorFlow 2 model whose one signature, ``only``, is not the default: ``y = x * 3``."""
+    import tensorflow as tf
+
+    model = tf.Module()
+    model.f = tf.function(lambda x: {"y": x * 3}, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    tf.saved_model.save(model, str(path), signatures={"only": model.f})
+
+
+def write_counter(path: Path) -> None:
+    """A TensorFlow 1 model with a state: a counter, at 1 when it is loaded, and signatures that read and change it."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        counter = v1.get_variable("counter", initializer=1.0, use_resource=False)
+        delta = v1.placeholder(tf.float32, name="delta")
+        with tf.name_scope("incr_counter_op"):
+            one_more = v1.assign_add(counter, 1.0, name="AssignAdd")
+        with tf.name_scope("incr_counter_by_op"):
+            more = v1.assign_add(counter, delta, name="AssignAdd")
+        with tf.name_scope("reset_counter_op"):
+            none = v1.assign(counter, 0.0, name="Assign")
+        session.run(v1.global_variables_initializer())
+        signatures = {
+            "get_counter": ({}, {"output": counter}, "predict"),
+            "incr_counter": ({}, {"output": one_more}, "predict"),
+            "incr_counter_by": ({"delta": delta}, {"output": more}, "predict"),
+            "reset_counter": ({}, {"output": none}, "predict"),
+        }
+        _save_signatures(path, session, signatures)
 
 
 def write_halves(path: Path) -> None:
@@ -135,6 +173,7 @@ def write_classifier(path: Path) -> None:
             "regress_bad_type": (asked, {"outputs": classes}, "regress"),
             "predict": ({"examples": examples}, {"classes": classes, "scores": scores}, "predict"),
             "odd_method": ({"x": x}, {"y": total}, "odd"),
+            "empty_method": ({"x": x}, {"y": total}, ""),
         }
         _save_signatures(path, session, signatures)
 
@@ -161,7 +200,7 @@ def _save_signatures(path: Path, session: Any, signatures: Mapping[str, tuple[An
         name: v1.saved_model.signature_def_utils.build_signature_def(
             {alias: told(tensor) for alias, tensor in inputs.items()},
             {alias: told(tensor) for alias, tensor in outputs.items()},
-            f"tensorflow/serving/{method}",
+            f"tensorflow/serving/{method}" if method else "",
         )
         for name, (inputs, outputs, method) in signatures.items()
     }
@@ -189,6 +228,23 @@ def write_multi(path: Path) -> None:
     def slow(n: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.cast(n, tf.float32) + 0 * _rounds(tf.reduce_max(n))}
 
+    def two(a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"sum": a + b, "diff": a - b}
+
+    # The names of functions are in what TensorFlow says of their operations.
+    def op_error(s: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.strings.to_number(s)}
+
+    def assert_error(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x > 0), [x], name="positive_check")]):
+            return {"y": tf.identity(x)}
+
+    def gather_error(i: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.gather(tf.constant([10.0, 20.0, 30.0]), i)}
+
+    def const_out(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.identity(x), "const": tf.constant([1.5]) + 0 * tf.reduce_sum(x)}
+
     floats = [spec([None], tf.float32, "x")]
     functions = {
         "serving_default": (mix, [spec([None], dtype, name) for name, dtype in mixed]),
@@ -208,6 +264,12 @@ def write_multi(path: Path) -> None:
         "div": (lambda x: {"y": tf.constant(1.0) / x, "d": tf.cast(x, tf.float64) / 3}, floats),
         "no_in": (lambda: {"y": tf.constant([42.0])}, []),
         "slow": (slow, [spec([None], tf.int64, "n")]),
+        "two": (two, [spec([None, 2], tf.float32, name) for name in ("a", "b")]),
+        "op_error": (op_error, [spec([None], tf.string, "s")]),
+        "assert_error": (assert_error, floats),
+        "gather_error": (gather_error, [spec([None], tf.int32, "i")]),
+        "const_out": (const_out, floats),
+        "unused_in": (lambda x, unused: {"y": x + 1}, [*floats, spec([None], tf.float32, "unused")]),
     }
     for name in DTYPES:
         functions[f"id_{name}"] = (lambda x: {"y": tf.identity(x)}, [spec(None, getattr(tf, name), "x")])

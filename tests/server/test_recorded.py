@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def _cases(*files: str) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in (CASES / file).read_text().splitlines()]
 
 
+# TensorFlow counts its functions, and the recorded models had others.
+_NUMBER = re.compile(r"(function_node \w+?)_\d+\}\}")
+
+
+def _uncounted(words: str) -> str:
+    return _NUMBER.sub(r"\1_N}}", words)
+
+
 def _message(name: str, text: str) -> Any:
     from tensorflow_serving.apis import (  # noqa: F401
         classification_pb2,
@@ -49,7 +58,7 @@ def test_rest(live: Live) -> None:
     for case in _cases("rest.jsonl", "rest_examples.jsonl"):
         body = base64.b64decode(case["body64"]) if "body64" in case else case.get("body", "").encode() or None
         code, kind, answer = live.ask(case["method"], case["path"], body, case.get("headers"))
-        same = answer == case["answer"].encode()
+        same = answer == case["answer"].encode() or _uncounted(answer.decode(errors="replace")) == case["answer"]
         if not same and not case.get("exact", True) and kind == "application/json" and answer:
             # Of several outputs the original's hash map gives the order; there the JSON value counts.
             same = json.loads(answer) == json.loads(case["answer"])
@@ -67,7 +76,7 @@ def test_grpc(live: Live) -> None:
             try:
                 raw = channel.unary_unary(case["method"])(body, timeout=30)
             except grpc.RpcError as error:
-                if (error.code().name, error.details()) != (case["code"], case.get("message")):
+                if (error.code().name, _uncounted(error.details() or "")) != (case["code"], case.get("message")):
                     different.append((case, error.code().name, error.details()))
                 continue
             answer = _message(answered, "")
