@@ -2,18 +2,20 @@
 
 Python's own handlers run in the main thread, between two of its steps: not while that thread is inside a library that
 waits for an object store, which can take minutes. The number of a signal is written to a socket at once (`signal`,
-set_wakeup_fd), where a thread hears it. Every command leaves what the next one can go on from, however it ends.
+set_wakeup_fd), where a thread hears it. While the kernel itself waits for a mount that hangs, the main thread takes no
+signal at all; then that thread does. Every command leaves what the next one can go on from, however it ends.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
 from tfsdeploy.cli.answer import Answer
@@ -22,6 +24,11 @@ from tfsdeploy.files import remove_temporary
 
 GRACE_SECONDS = {signal.SIGINT: 10.0, signal.SIGALRM: 1.0}
 """How long a command may take to end in good order: after Ctrl-C, and when its time is up."""
+
+WATCHED = frozenset(GRACE_SECONDS)
+
+LOOK_SECONDS = 0.25
+"""How long the main thread may leave a signal before another one takes it."""
 
 TWICE_SECONDS = 1.0
 """A second Ctrl-C after so long ends it at once; before, it was the same finger."""
@@ -53,16 +60,22 @@ def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterato
 
 
 def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], TfsdeployError]) -> None:
+    # What is blocked here, and not taken by the main thread, can be seen here.
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    heard.settimeout(LOOK_SECONDS)
     first, since = 0, 0.0
+    left: Set[signal.Signals] = frozenset()
     while True:
-        heard.settimeout(max(0.01, since + GRACE_SECONDS[signal.Signals(first)] - time.monotonic()) if first else None)
+        if first and time.monotonic() - since > GRACE_SECONDS[signal.Signals(first)]:
+            break
         try:
             numbers = heard.recv(64)
         except TimeoutError:
-            break
+            left = _take(left)
+            continue
         if not numbers:
             return
-        wanted = [number for number in numbers if number in (signal.SIGINT, signal.SIGALRM)]
+        wanted = [number for number in numbers if number in WATCHED]
         if first and signal.SIGINT in wanted and time.monotonic() - since > TWICE_SECONDS:
             break
         if wanted and not first:
@@ -72,6 +85,15 @@ def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], Tfsdeplo
     sys.stdout.flush()
     remove_temporary()
     os._exit(code)
+
+
+def _take(left: Set[signal.Signals]) -> Set[signal.Signals]:
+    """Take signals that were left at the last look, too, and say to Python that they came; returns those left now."""
+    now = {one for one in WATCHED if one in signal.sigpending()}
+    if now & left and (taken := signal.sigtimedwait(now & left, 0)) is not None:
+        _thread.interrupt_main(signal.Signals(taken.si_signo))
+        now.discard(signal.Signals(taken.si_signo))
+    return now
 
 
 def _interrupted() -> TfsdeployError:

@@ -6,6 +6,7 @@ MODEL/.staging-ID/version/      what will be renamed to MODEL/N
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from tfsdeploy.processes import ENDED, boot_id, stat
 PREFIX = ".staging-"
 _SWEPT = f"{PREFIX}swept-"
 _OWNER = "owner.json"
+_STILL_OPEN = (errno.ENOTEMPTY, errno.EBUSY)
 
 # A publisher on another machine cannot be asked whether it lives; none takes a day.
 DAY_SECONDS = 24 * 3600
@@ -85,6 +87,9 @@ def sweep(folder: Path) -> None:
 def remove(path: Path) -> None:
     """Take a version out of everybody's sight at once, and then its files; `sweep` finishes what is interrupted.
 
+    Of what a model server of this machine has open, NFS keeps a file under another name until it lets go of it: that is
+    for `sweep`, too.
+
     Raises:
         OSError: it cannot be moved or removed.
     """
@@ -93,7 +98,11 @@ def remove(path: Path) -> None:
         path.rename(doomed)
     except FileNotFoundError:
         return
-    shutil.rmtree(doomed)
+    try:
+        shutil.rmtree(doomed)
+    except OSError as error:
+        if error.errno not in _STILL_OPEN:
+            raise
 
 
 def owner(pid: int) -> Owner:

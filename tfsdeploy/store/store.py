@@ -125,7 +125,7 @@ class FileStore:
         try:
             next(self.root.iterdir(), None)
         except OSError as error:
-            raise TfsdeployError("the store is away: its folder is not there", where=self.url) from error
+            raise TfsdeployError(f"the store is away: {error.strerror}", where=self.url) from error
 
     def models(self) -> list[str]:
         """See `Store.models`."""
@@ -188,7 +188,8 @@ class FileStore:
             verify(path, record, progress)
         except OSError as error:
             if error.errno == errno.EIO:
-                # The disk's own word for rot.
+                # The disk's own word for rot, and a mount's for a server that does not answer.
+                self.check_there()
                 name = f"{record.model}/{record.version}"
                 raise Damaged(f"{name} cannot be read: {error.strerror}", where=str(error.filename or path)) from error
             raise TfsdeployError(f"it cannot be read: {error.strerror}", where=str(error.filename or path)) from error
