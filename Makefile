@@ -29,7 +29,7 @@ demo: $(READY) ## the main job on this machine: a fleet, a promote, a rollback, 
 	@$(BIN)/python -m examples.demo
 
 test: lint $(READY) ## every test that needs no root (about 25 minutes on two cores)
-	$(BIN)/python -m pytest -q -m "not scenario and not bench and not cluster and not docker and not chart"
+	$(BIN)/python -m pytest -q -m "not scenario and not bench and not cluster and not docker and not chart and not nfs"
 	$(BIN)/python -m pytest -q -m "scenario" tests/scenarios --modes embedded
 
 test-scenarios: $(READY) ## the scenarios again, with the server that behaves like TF Serving
@@ -91,6 +91,9 @@ test-chart: $(READY) ## the Helm chart against the render, with a real Helm (nee
 	@$(BIN)/python -m tests.chart.helm
 	$(BIN)/python -m pytest -q -m chart tests/chart
 
+test-nfs: $(READY) ## the tests on mounts of a real NFS server (needs root and Debian, whose server is unpacked the first time)
+	$(BIN)/python -m pytest -q -m nfs tests/cli/test_nfs.py tests/store/test_nfs.py tests/agent/replica/test_nfs.py
+
 bench-docker: $(READY) ## the figures of docs/performance.md for fleets on Docker; about 10 minutes
 	$(BIN)/python -m benchmarks.docker
 
@@ -100,4 +103,4 @@ wheel: $(READY) ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-scenarios lint format docs golden bench bench-store soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart wheel clean
+.PHONY: help setup demo test test-scenarios lint format docs golden bench bench-store soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart test-nfs wheel clean

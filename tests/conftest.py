@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.azure import Azure, azure_server, works
+from tests.fuse import works as can_mount
 from tests.gcs import Gcs, gcs_server
+from tests.nfs.server import NfsServer, nfs_server
 from tests.s3 import KEY, S3, SECRET, s3_server
 from tests.s3_outage import MortalS3, mortal_s3
 
@@ -70,6 +72,15 @@ def own_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalS3
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     with mortal_s3(tmp_path / "s3") as server:
+        yield server
+
+
+@pytest.fixture
+def nfs(tmp_path: Path) -> Iterator[NfsServer]:
+    """A real NFS server, which the test may end and harm."""
+    if not can_mount():
+        pytest.skip("only root can mount, and only where there is /dev/fuse")
+    with nfs_server(tmp_path / "nfs") as server:
         yield server
 
 

@@ -1,12 +1,11 @@
 """A mount that can be lost: a folder behind a file system of our own (FUSE), which answers, hangs, is stale, or empty.
 
-It stands for NFS, for which there is no client that would run everywhere: the kernel's way of telling a reader that a
+For what a real server (`tests.nfs`) cannot be made to do at a given moment: the kernel's way of telling a reader that a
 mount hangs or is stale is the same. Read-only; nothing is cached. Needs root, and a kernel with FUSE.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -17,24 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from tests.fuse import INIT, READ_ONLY, FileSystem, attach, detach
+
 State = Literal["well", "hangs", "stale", "empty"]
 
-_HEADER = struct.Struct("<IIQQIIIHH")  # length, what is asked, number, node, user, group, process
-_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _STATFS, _RELEASE = 1, 2, 3, 14, 15, 17, 18
-_FLUSH, _INIT, _OPENDIR, _READDIR, _RELEASEDIR, _INTERRUPT, _FORGET_SOME = 25, 26, 27, 28, 29, 36, 42
-_UNANSWERED = (_FORGET, _INTERRUPT, _FORGET_SOME)
-_FLAGS = 1 | 2 | 4  # read-only, no programs of other users, no devices
-_DETACH = 2
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def works() -> bool:
-    """Whether this machine can mount."""
-    return os.geteuid() == 0 and Path("/dev/fuse").exists()
-
-
-class Mount:
+class Mount(FileSystem):
     """The folder behind it, as it is seen; set ``state`` at any time.
 
     Attributes:
@@ -44,7 +31,8 @@ class Mount:
     def __init__(self, behind: Path, device: int) -> None:
         self.state: State = "well"
         self.read: set[tuple[int, str]] = set()
-        self._behind, self._device = behind, device
+        super().__init__(device)
+        self._behind = behind
         self._paths = {1: behind}
         self._nodes = {behind: 1}
         self._changed = threading.Condition()
@@ -55,36 +43,13 @@ class Mount:
             self.state = state
             self._changed.notify_all()
 
-    def serve(self) -> None:
-        """Answer until the mount is gone."""
-        while True:
-            try:
-                request = os.read(self._device, 1 << 20)
-            except OSError as error:
-                if error.errno in (errno.EINTR, errno.ENOENT):
-                    continue
-                return
-            threading.Thread(target=self._answer, args=(request,), daemon=True).start()
-
-    def _answer(self, request: bytes) -> None:
-        _, what, number, node, _, _, process, _, _ = _HEADER.unpack_from(request)
-        if what in _UNANSWERED:
-            return
+    def body(self, what: int, node: int, words: bytes, process: int) -> bytes:
+        """See `FileSystem.body`."""
         with self._changed:
-            self._changed.wait_for(lambda: self.state != "hangs" or what == _INIT)
-        code, body = 0, b""
-        try:
-            if self.state == "stale" and what != _INIT:
-                raise OSError(errno.ESTALE, "")
-            body = self._body(what, self._paths.get(node, self._behind), request[_HEADER.size :], process)
-        except OSError as error:
-            code = error.errno or errno.EIO
-        try:
-            os.write(self._device, struct.pack("<IiQ", 16 + len(body), -code, number) + body)
-        except OSError:
-            return  # Whoever asked is gone, or the mount is.
-
-    def _body(self, what: int, path: Path, words: bytes, process: int) -> bytes:
+            self._changed.wait_for(lambda: self.state != "hangs" or what == INIT)
+        if self.state == "stale" and what != INIT:
+            raise OSError(errno.ESTALE, "")
+        path = self._paths.get(node, self._behind)
         empty = self.state == "empty"
         match what:
             case 26:  # INIT
@@ -153,18 +118,14 @@ def _process_of(thread: int) -> int:
 @contextmanager
 def mounted(behind: Path, at: Path) -> Iterator[Mount]:
     """A folder, seen through a mount until the block ends."""
-    device = os.open("/dev/fuse", os.O_RDWR)
+    device = attach(at, READ_ONLY)
     mount = Mount(behind, device)
-    words = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
-    if _libc.mount(b"test", os.fsencode(at), b"fuse", _FLAGS, words.encode()) != 0:
-        os.close(device)
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(at))
     thread = threading.Thread(target=mount.serve, daemon=True)
     thread.start()
     try:
         yield mount
     finally:
         mount.set("stale")
-        _libc.umount2(os.fsencode(at), _DETACH)
+        detach(at)
         thread.join(10)
         os.close(device)

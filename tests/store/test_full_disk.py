@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse_mount import works
+from tests.fuse import works
 from tests.s3 import S3
 from tests.store.test_fetch import write_model
 from tfsdeploy.errors import TfsdeployError

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.agent.replica.unit import Unit, unit
-from tests.fuse_mount import Mount, mounted, works
+from tests.fuse import works
+from tests.fuse_mount import Mount, mounted
 from tfsdeploy.agent.replica.files import VersionFiles
 from tfsdeploy.agent.replica.look import StoreLook, trouble
 from tfsdeploy.agent.replica.metrics import Metrics
