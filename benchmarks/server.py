@@ -1,8 +1,8 @@
 """What the embedded server makes of a model, beside the bare TensorFlow call and a plain wrapper of one file.
 
-All run the same half_plus_two in the same run, with three floats or with a JSON body of 600 KB. What serves has one
+All run the same half_plus_two in the same run, with three floats or with a body of 600 KB. What serves has one
 core to itself, and what asks has another. The wrapper is what one writes in ten minutes: FastAPI around the model's
-signature. With a real `tensorflow_model_server` on the PATH that is measured, too. About three minutes:
+signature. With a real `tensorflow_model_server` on the PATH that is measured, too. About four minutes:
 `python -m benchmarks.server`.
 """
 
@@ -38,8 +38,8 @@ ROUNDS = 3
 SECONDS = 1.5
 REQUESTS = 400
 IN_FLIGHT = (8, 32)
-SMALL, LARGE = 3, 30_000
-"""Floats of a request; the large one has 600 KB, as JSON."""
+SMALL, LARGE, LARGE_MESSAGE = 3, 30_000, 150_000
+"""Floats of a request; the large ones have 600 KB, as JSON and as a message."""
 LOADS = 12
 CORES = len(os.sched_getaffinity(0))
 
@@ -106,7 +106,8 @@ def figures() -> list[Figure]:
             with _core(1):
                 call = _bare(folder / "model" / "1")
                 _tell_heads()
-                ways = [_told(one) for floats in (SMALL, LARGE) for one in _measure(peers, call, floats)]
+                sizes = ((SMALL, SMALL), (LARGE, LARGE_MESSAGE))
+                ways = [_told(one) for size in sizes for one in _measure(peers, call, *size)]
                 memory = peers[0].process.memory_info().rss
                 rate = next(one.per_second[-1] for one in ways if one.name == "REST")
                 calm, loading = _while_loading(server, folder, rate / 2)
@@ -187,24 +188,26 @@ def _started(folder: Path, stack: ExitStack) -> tuple[Live, list[Peer]]:
     return server, peers
 
 
-def _measure(peers: Sequence[Peer], call: Callable[[Any], Any], floats: int) -> Iterator[Measured]:
+def _measure(peers: Sequence[Peer], call: Callable[[Any], Any], by_rest: int, by_grpc: int) -> Iterator[Measured]:
+    """All ways to ask, with so many floats over each protocol."""
     import numpy as np
 
-    values = np.linspace(0, 1, floats, dtype=np.float32)
-    body, message = json.dumps({"instances": values.tolist()}).encode(), _message(values)
-    requests = REQUESTS if floats == SMALL else REQUESTS // 10
-    yield _directly(call, values, requests)
+    values = {floats: np.linspace(0, 1, floats, dtype=np.float32) for floats in (by_rest, by_grpc)}
+    body, message = json.dumps({"instances": values[by_rest].tolist()}).encode(), _message(values[by_grpc])
+    requests = REQUESTS if by_rest == SMALL else REQUESTS // 10
+    for one in values.values():
+        yield _directly(call, one, requests)
     for peer in peers:
         asked = rest_request(REST_PATH, body)
         name = f"{peer.name} REST".strip() if peer.grpc is not None else peer.name
-        yield _over(name, peer, lambda port=peer.rest, asked=asked: Rest(port, asked), floats, requests)  # type: ignore[misc]
-        if peer.grpc is not None and floats == SMALL:
+        yield _over(name, peer, lambda port=peer.rest, asked=asked: Rest(port, asked), by_rest, requests)  # type: ignore[misc]
+        if peer.grpc is not None:
             name = f"{peer.name} gRPC".strip()
             make = lambda port=peer.grpc: Grpc(port, GRPC_PATH, message)  # noqa: E731
-            yield _over(name, peer, make, floats, requests)
+            yield _over(name, peer, make, by_grpc, requests)
     yield from (
-        _ordinary("REST, by http.client", floats, _http_client(peers[0].rest, body), requests),
-        _ordinary("gRPC, by grpcio", floats, _grpcio(peers[0].grpc, message), requests),
+        _ordinary("REST, by http.client", by_rest, _http_client(peers[0].rest, body), requests),
+        _ordinary("gRPC, by grpcio", by_grpc, _grpcio(peers[0].grpc, message), requests),
     )
 
 
@@ -236,8 +239,9 @@ def _over(name: str, peer: Peer, make: Callable[[], Connection], floats: int, re
     rates, cpu_us = [], 0.0
     seconds = SECONDS if floats == SMALL else 3 * SECONDS
     for count in IN_FLIGHT:
-        # Streams of one connection over gRPC, connections over REST: what clients do.
-        shape = (1, count) if isinstance(connection, Grpc) else (count, 1)
+        # Streams of one connection over gRPC, connections over REST: what clients do. But large requests have each a
+        # connection: this client sends the whole of one before it reads on, and a server may wait for that.
+        shape = (1, count) if isinstance(connection, Grpc) and floats == SMALL else (count, 1)
         found = []
         for _ in range(ROUNDS):
             before = sum(peer.process.cpu_times()[:2])

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADERS, _DATA, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 1, 0, 3, 4, 6, 7, 8
+_INITIAL_WINDOW, _LARGEST_WINDOW = 4, 2**31 - 1
+_FRAME = 16384
 
 
 def rest_request(path: str, body: bytes) -> bytes:
@@ -79,7 +81,10 @@ class Rest:
 
 
 class Grpc:
-    """One HTTP/2 connection with any number of requests in flight."""
+    """One HTTP/2 connection with any number of requests in flight.
+
+    Small requests are sent whatever room the server has; those of more than a frame as it lets them.
+    """
 
     def __init__(self, port: int, path: str, message: bytes) -> None:
         self.socket = _connect(port)
@@ -87,14 +92,45 @@ class Grpc:
         self._body = b"\x00" + len(message).to_bytes(4, "big") + message
         self._stream = 1
         self._received = b""
-        settings = _frame(_SETTINGS, 0, 0, b"")
-        window = _frame(_WINDOW, 0, 0, (2**31 - 1 - 65535).to_bytes(4, "big"))
-        self.socket.sendall(_PREFACE + settings + window)
+        self._taken = 0
+        self._room = self._first_room = 65535
+        self._unsent: dict[int, tuple[int, int]] = {}  # stream -> bytes sent, and room beyond what each has at first
+        settings = _INITIAL_WINDOW.to_bytes(2, "big") + _LARGEST_WINDOW.to_bytes(4, "big")
+        window = _frame(_WINDOW, 0, 0, (_LARGEST_WINDOW - 65535).to_bytes(4, "big"))
+        self.socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, settings) + window)
 
     def send(self) -> None:
         """Sends the request on a stream of its own."""
         stream, self._stream = self._stream, self._stream + 2
-        self.socket.sendall(_frame(_HEADERS, 4, stream, self._headers) + _frame(_DATA, 1, stream, self._body))
+        headers = _frame(_HEADERS, 4, stream, self._headers)
+        if len(self._body) <= _FRAME:
+            self.socket.sendall(headers + _frame(_DATA, 1, stream, self._body))
+        else:
+            self.socket.sendall(headers)
+            self._unsent[stream] = (0, 0)
+            self._send_more()
+
+    def _send_more(self) -> None:
+        for stream, (sent, more) in list(self._unsent.items()):
+            while size := min(_FRAME, len(self._body) - sent, self._room, self._first_room + more - sent):
+                last = sent + size == len(self._body)
+                self.socket.sendall(_frame(_DATA, last, stream, self._body[sent : sent + size]))
+                sent, self._room = sent + size, self._room - size
+            if sent < len(self._body):
+                self._unsent[stream] = (sent, more)
+            else:
+                del self._unsent[stream]
+
+    def _take_room(self, kind: int, stream: int, payload: bytes) -> None:
+        if kind == _SETTINGS:
+            for at in range(0, len(payload), 6):
+                if int.from_bytes(payload[at : at + 2], "big") == _INITIAL_WINDOW:
+                    self._first_room = int.from_bytes(payload[at + 2 : at + 6], "big")
+        elif stream in self._unsent:
+            sent, more = self._unsent[stream]
+            self._unsent[stream] = (sent, more + int.from_bytes(payload, "big"))
+        elif not stream:
+            self._room += int.from_bytes(payload, "big")
 
     def receive(self) -> int:
         """Takes what has come; how many answers are complete."""
@@ -111,8 +147,18 @@ class Grpc:
                 self.socket.sendall(_frame(kind, 1, 0, data[at + 9 : at + 9 + size] if kind == _PING else b""))
             elif kind in (_HEADERS, _DATA) and flags & 1:
                 complete += 1
+            if kind in (_SETTINGS, _WINDOW) and not (kind == _SETTINGS and flags & 1):
+                stream = int.from_bytes(data[at + 5 : at + 9], "big")
+                self._take_room(kind, stream, data[at + 9 : at + 9 + size])
+            elif kind == _DATA:
+                self._taken += size
             at += 9 + size
         self._received = data[at:]
+        if self._taken > _LARGEST_WINDOW // 2:
+            self.socket.sendall(_frame(_WINDOW, 0, 0, self._taken.to_bytes(4, "big")))
+            self._taken = 0
+        if self._unsent:
+            self._send_more()
         return complete
 
 
