@@ -100,6 +100,7 @@ def test_one_unreadable_version_hides_no_other(home: FleetFolder, tmp_path: Path
     assert rows[1] is None
     assert rows[2] is not None
     assert "ranker/1/tfsdeploy.json" in ran.err
+    assert "None" not in run("versions", "ranker").out
 
 
 def _without_privilege(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -63,6 +63,7 @@ def test_ctrl_c_is_heard_by_whoever_waits_for_a_silent_store(twice: bool, tmp_pa
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=GRACE_SECONDS[signal.SIGINT] + SLOW)
     assert (process.returncode, json.loads(out)["error"]["code"]) == (130, 130)
+    assert "Ctrl-C again ends it at once" in err.decode()
     assert "interrupted" in err.decode()
 
 

@@ -21,6 +21,8 @@ from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tests.deploy.small_fleet import SmallFleet, small_fleet
 from tfsdeploy.processes import boot_id, identity
+from tfsdeploy.release.model import Rollout
+from tfsdeploy.release.transitions import begin
 from tfsdeploy.store.notes import FileNotes
 from tfsdeploy.store.refs import held
 from tfsdeploy.targets.base import Settings
@@ -90,6 +92,15 @@ def test_promote_and_rollback(fleet: SmallFleet, run: Run) -> None:
     assert "--to: 2" in error["hint"]
 
 
+def test_the_answer_says_how_much_of_the_traffic_has_moved(fleet: SmallFleet, run: Run) -> None:
+    canary = run("promote", "ranker", "2", "--weight", "20")
+    assert "ranker: 20 % of the traffic from 1 to 2 (" in canary.out
+    assert "ranker: traffic from 2 to 1 (" in run("rollback", "ranker").out
+    left = Rollout("left", 3, (100,), 0, "ann@elsewhere pid 1 start 2 boot x")
+    fleet.write(ranker=begin(fleet.model("ranker"), left, "sha256:3", keep=1))
+    assert "ranker: 3 is given up, traffic stays on 1 (" in run("rollback", "ranker").out
+
+
 def test_a_rejected_version_asks(fleet: SmallFleet, run: Run) -> None:
     run("promote", "ranker", "2")
     run("rollback", "ranker")
@@ -109,7 +120,7 @@ def test_probe_counts_requests_through_the_change(fleet: SmallFleet, run: Run) -
     ("words", "code", "said"),
     [
         (("promote", "ranker", "9"), 2, "committed: 1, 2, 3"),
-        (("promote", "nobody", "1"), 2, "it has: ranker"),
+        (("promote", "nobody", "1"), 2, "it has: ranker; a new model is first written below `models`"),
         (("promote", "ranker", "1", "--weight", "10"), 2, "is the main version already"),
         (("promote", "ranker", "2", "--weight", "10", "--steps", "5"), 2, "exclude each other"),
         (("promote", "ranker", "007"), 2, "is no version"),
@@ -121,6 +132,8 @@ def test_probe_counts_requests_through_the_change(fleet: SmallFleet, run: Run) -
         (("predict", "ranker", "{"), 2, "not JSON"),
         (("predict", "ranker", "@gone.json"), 2, "cannot be read"),
         (("predict", "ranker", "{}", "--grpc", "--at", "http://127.0.0.1:1"), 2, "both addresses"),
+        (("predict", "ranker", "{}", "--at", "localhost:1"), 2, "a URL is expected, such as http://127.0.0.1:8501"),
+        (("predict", "ranker", "{}", "--at", "http://127.0.0.1:1"), 1, "no answer: Connection refused"),
         (("inspect", "ranker", "9"), 2, "no committed version 9"),
         (("logs", "nobody"), 2, "no log of 'nobody'"),
         (("history", "--model", "nobody"), 2, "no change of a model 'nobody'"),
@@ -414,7 +427,7 @@ def test_a_live_owner_is_left_alone_unless_one_insists(
 ) -> None:
     busy = run(*STEPPED)
     assert busy.code == busy.document("promote")["error"]["code"] == 5
-    assert f"pid {promoting.pid} " in busy.document("promote")["error"]["message"]
+    assert f"pid {promoting.pid} is changing" in busy.document("promote")["error"]["message"]
     assert run(*STEPPED, "--take-over").code == 0
     _, err = promoting.communicate(timeout=20)
     assert promoting.returncode == 5

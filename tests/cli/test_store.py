@@ -127,7 +127,7 @@ def test_init_starts_a_fleet_that_is_valid_and_has_a_model(run: Run, tmp_path: P
     assert (again.code, "nothing was changed" in again.err) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["Shop", "../shop", "a b", "-", "x" * 41])
+@pytest.mark.parametrize("name", ["", "Shop", "../shop", "a b", "-", "x" * 41])
 def test_init_of_what_is_no_fleet_name(name: str, run: Run, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     assert run("init", "--", name).code == 2

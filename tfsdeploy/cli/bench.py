@@ -58,7 +58,7 @@ def command(
     if at is not None or grpc_at is not None:
         if at is None or (grpc_at is None and "grpc" in wanted):
             raise UsageError("both addresses of the gateway are needed", hint="--at URL --grpc-at HOST:PORT")
-        return _tell(call, _ask(call, at.rstrip("/"), grpc_at or "", model, wanted, rate, duration))
+        return _tell(call, _ask(call, words.gateway_url(at), grpc_at or "", model, wanted, rate, duration))
     _ = call.settings
     model_of(present(call.target.releases()), model)
     flags = [flag for flag, named in (("--rest", rest), ("--grpc", grpc)) if named]

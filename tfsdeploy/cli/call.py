@@ -39,6 +39,7 @@ class Call:
         yes: agreed to in advance.
         deadline: when it is given up.
         report: hears what happens.
+        nameable: the command takes a fleet's name instead of its file.
     """
 
     answer: Answer
@@ -51,6 +52,7 @@ class Call:
     yes: bool
     deadline: Deadline = field(default_factory=Deadline)
     report: TerminalReport = field(default_factory=TerminalReport)
+    nameable: bool = False
 
     @property
     def path(self) -> Path:
@@ -68,8 +70,7 @@ class Call:
         from tfsdeploy.fleet.load import load_fleet
 
         if self.file is None and not os.path.lexists(self.path):
-            hint = "`tfsdeploy init` starts one; -f names one elsewhere"
-            raise UsageError("there is no fleet file", where=str(self.path), hint=hint)
+            raise UsageError("there is no fleet file", where=str(self.path), hint=self._other_files())
         return load_fleet(self.path)
 
     @cached_property
@@ -111,6 +112,16 @@ class Call:
             self.check_owner(settings)
             return settings
         raise UsageError(f"fleet {self.target.fleet} is not up", where=self.target.where(), hint=self._other_places())
+
+    def _other_files(self) -> str:
+        """Where a fleet file may be after all, or what names a fleet without one."""
+        from tfsdeploy.targets.local.state import fleet_names, home_folder
+
+        ways = "`tfsdeploy init` starts one; -f names one elsewhere"
+        if not self.nameable:
+            return ways
+        up = ", ".join(fleet_names(home_folder()))
+        return f"{ways}; --fleet NAME does without" + (f", up on this machine: {up}" if up else "")
 
     def _other_places(self) -> str:
         """Where a fleet that is not up may be after all."""

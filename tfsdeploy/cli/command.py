@@ -105,6 +105,7 @@ def fleet_options(
                 yes=given.pop("yes", False),
                 deadline=deadline,
                 report=TerminalReport(lambda span: deadline.set(span and span + OWN_WORDS_SECONDS)),
+                nameable=by_name,
             )
             if output:
                 del given["output"]
@@ -120,9 +121,9 @@ def fleet_options(
                          help="The fleet file.  [default: fleet.yaml here]"),
             click.option("-t", "--target", type=click.Choice(["local", "docker", "kubernetes"]),
                          help="Where the fleet lives.  [default: as its file says, or local]"),
-            click.option("--context", metavar="NAME", help="Of the kubeconfig.  [default: the current one]"),
+            click.option("--context", metavar="NAME", help="Context of the kubeconfig.  [default: the current one]"),
             click.option("-n", "--namespace", metavar="NAME", callback=_namespace,
-                         help="Of the cluster.  [default: as the file says, or the context's]"),
+                         help="Namespace in the cluster.  [default: as the file says, or the context's]"),
         ]  # fmt: skip
         if by_name:
             options.append(click.option("--fleet", "fleet_name", metavar="NAME", shell_complete=complete.fleets,

@@ -11,6 +11,7 @@ from tfsdeploy.cli.command import command as declare
 @declare(
     "completion",
     examples=(
+        ". <(tfsdeploy completion bash)                      # in this shell",
         "tfsdeploy completion bash > ~/.local/share/bash-completion/completions/tfsdeploy",
         "tfsdeploy completion fish > ~/.config/fish/completions/tfsdeploy.fish",
     ),

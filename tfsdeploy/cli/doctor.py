@@ -105,5 +105,11 @@ def _running(call: Call, settings: Settings) -> Iterator[Finding]:
     release = call.target.releases().read()
     with Watch(call.target) as watch:
         view = watch.until(lambda view: view.heard, SILENT_SECONDS + 0.5)
-    lost = lost_versions(release, readable(call).versions) if release is not None else {}
-    return running_findings((*call.target.troubles(), *troubles(settings, release, view)), lost)
+    found = (*call.target.troubles(), *troubles(settings, release, view))
+    try:
+        lost = lost_versions(release, readable(call).versions) if release is not None else {}
+    except TfsdeployError:
+        # What runs is told also when the store is away.
+        yield from running_findings(found, {})
+        raise
+    yield from running_findings(found, lost)

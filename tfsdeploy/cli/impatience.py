@@ -63,11 +63,15 @@ def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], Tfsdeplo
     # What is blocked here, and not taken by the main thread, can be seen here.
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     heard.settimeout(LOOK_SECONDS)
-    first, since = 0, 0.0
+    first, since, told = 0, 0.0, False
     left: Set[signal.Signals] = frozenset()
     while True:
         if first and time.monotonic() - since > GRACE_SECONDS[signal.Signals(first)]:
             break
+        if first == signal.SIGINT and not told and time.monotonic() - since > TWICE_SECONDS:
+            told = True
+            sys.stderr.write("ending as soon as it can; Ctrl-C again ends it at once\n")
+            sys.stderr.flush()
         try:
             numbers = heard.recv(64)
         except TimeoutError:

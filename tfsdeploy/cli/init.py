@@ -44,8 +44,8 @@ def command(answer: Answer, name: str | None, replicas: int, free_ports: bool, o
     from tfsdeploy.store.example import write_example
     from tfsdeploy.store.store import open_store
 
-    folder = Path(name) if name else Path()
-    fleet_name = name or _name_of_this_folder()
+    folder = Path() if name is None else Path(name)
+    fleet_name = _name_of_this_folder() if name is None else name
     if not is_fleet_name(fleet_name):
         raise UsageError(
             f"{fleet_name!r} cannot be a fleet's name",

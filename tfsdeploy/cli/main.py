@@ -37,7 +37,7 @@ COMMANDS = {
     "rollback": "Move a model's traffic back, at once",
     "history": "Show who changed what, when and why",
     "logs": "Show what replicas and gateways wrote",
-    "bench": "Load a model through the gateway and measure",
+    "bench": "Send a model requests at a steady rate and measure",
     "doctor": "Check this machine and this fleet, and say how to mend each trouble",
     "image": "Build the images of a fleet, push them, or load them into kind or minikube",
     "server": "Run the embedded model server",

@@ -67,7 +67,8 @@ def replica_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         models = replica["models"] or {"": {}}
         for name, versions in models.items():
             states = "  ".join(version_words(number, row) for number, row in versions.items())
-            rows.append((*head, f"{name}: {states}" if name else painted("no answer", BAD)))
+            nothing = painted("no answer", BAD) if replica["generation"] is None else "-"
+            rows.append((*head, f"{name}: {states}" if name else nothing))
             head = ("", "", "")
     return rows
 

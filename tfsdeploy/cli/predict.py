@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +88,7 @@ def _gateway(call: Call, model: str, at: str | None, grpc_at: str | None, *, grp
     if at is not None or grpc_at is not None:
         if at is None or (grpc and grpc_at is None):
             raise UsageError("both addresses of the gateway are needed", hint="--at URL --grpc-at HOST:PORT")
-        return GatewayAddress("", "", at.rstrip("/"), grpc_at or "")
+        return GatewayAddress("", "", words.gateway_url(at), grpc_at or "")
     _ = call.settings
     model_of(present(call.target.releases()), model)
     return gateway_of(call.target)
@@ -118,19 +117,15 @@ def _columns(body: bytes) -> dict[str, Any]:
 
 
 def _over_rest(call: Call, gateway: GatewayAddress, model: str, version: int | None, body: bytes) -> Any:
-    from tfsdeploy.deploy.metadata import model_path
+    from tfsdeploy.deploy.metadata import failure, model_path
 
     url = gateway.rest + model_path(model, version) + ":predict"
     request = urllib.request.Request(url, data=body, headers={"content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=call.timeout) as answer:
             return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            words = error.read()[:1000].decode(errors="replace").strip()
-        raise TfsdeployError(f"HTTP {error.code}: {words}", where=url) from error
     except (OSError, ValueError) as error:
-        raise TfsdeployError(f"no answer: {error}", where=url, hint="`tfsdeploy status` shows what serves") from error
+        raise failure(error, url) from error
 
 
 def _over_grpc(call: Call, gateway: GatewayAddress, request: bytes) -> Any:

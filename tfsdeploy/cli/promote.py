@@ -47,11 +47,11 @@ LOOK_SECONDS = 0.5
     "--force",
     "--allow-incompatible",
     is_flag=True,
-    help="Although it would break clients of what serves, or is estimated not to fit; both are warned of.",
+    help="Promote, with a warning, what would break clients of what serves, or is estimated not to fit.",
 )
-@click.option("--take-over", is_flag=True, help="Although another command is changing this model.")
+@click.option("--take-over", is_flag=True, help="Take the model over from another command that is changing it.")
 @switch_options
-@fleet_options(by_name=True, timeout=600.0, yes="Also a version that a rollback has left.")
+@fleet_options(by_name=True, timeout=600.0, yes="Promote a version that a rollback has rejected, without asking.")
 def command(
     call: Call,
     model: str,
@@ -139,7 +139,11 @@ def _present(call: Call, model: str) -> tuple[Release, ModelRelease]:
     if (release is None or model not in release.models) and call.named is None and model in call.fleet.models:
         return release or nothing(call.fleet.name), ModelRelease({}, {})
     release = present(releases)
-    return release, model_of(release, model)
+    try:
+        return release, model_of(release, model)
+    except UsageError as error:
+        error.hint = f"{error.hint}; a new model is first written below `models` of the fleet file"
+        raise
 
 
 def _as_committed(state: ModelRelease, version: int, steps: tuple[int, ...]) -> ModelRelease:

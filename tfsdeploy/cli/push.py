@@ -14,7 +14,7 @@ from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options, model_argument
 from tfsdeploy.cli.signing import SIGN_HELP, check_asked, signing
-from tfsdeploy.errors import UsageError
+from tfsdeploy.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from tfsdeploy.store.record import Check
@@ -96,14 +96,18 @@ def command(
             # What nobody could understand at the gate of a promote is told now.
             beside(folder)
         origin = folder or stack.enter_context(elsewhere.origin(progress, tried))
-        record, was_there = store.publish(
-            model,
-            origin,
-            version,
-            progress,
-            above=highest_known(call, model) if version is None else 0,
-            said=Said(check=found, digest=digest, sign=sign),
-        )
+        try:
+            record, was_there = store.publish(
+                model,
+                origin,
+                version,
+                progress,
+                above=highest_known(call, model) if version is None else 0,
+                said=Said(check=found, digest=digest, sign=sign),
+            )
+        except KeyboardInterrupt:
+            hint = f"the same command continues; `tfsdeploy versions {model}` shows what is published"
+            raise Interrupted("interrupted", where=store.url, hint=hint) from None
     if was_there and found is not None and record.check is None:
         call.report.warn("it was published without a check, and its commit record stays as it is")
     if was_there and key is not None:

@@ -102,7 +102,7 @@ def models_of(call: Call) -> StoredModels:
     else:
         settings = call.settings
         models = StoredModels(settings.store, settings.store_options)
-    if settings is not None:
+    if settings is not None and _has_versions(call):
         # An empty store made in its place would give numbers away anew that the fleet's history knows.
         try:
             models.store.check_there()
@@ -111,6 +111,14 @@ def models_of(call: Call) -> StoredModels:
             error.hint = f"fleet {settings.fleet} serves on without it; {hint}"
             raise
     return models
+
+
+def _has_versions(call: Call) -> bool:
+    """Whether the fleet that is up has had a version from its store; one that waits for its first may be without."""
+    from tfsdeploy.release.history import needed_versions
+
+    release = call.target.releases().read()
+    return release is None or any(needed_versions(release, call.target.releases().history()).values())
 
 
 def asked(stored: StoredModels, model: str | None, version: int | None) -> Iterator[tuple[str, int]]:

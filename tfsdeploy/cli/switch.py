@@ -93,9 +93,13 @@ def show(call: Call, done: Switched) -> None:
     if not done.changed:
         click.echo(f"{done.model} {done.to} has this traffic already (generation {done.generation})")
         return
+    if not done.moved:
+        click.echo(f"{done.model}: {done.from_} is given up, traffic stays on {done.to} (generation {done.generation})")
+        return
+    part = f"{done.share} % of the traffic" if done.share != 100 else "traffic"
     came = f" from {done.from_}" if done.from_ is not None and done.from_ != done.to else ""
     times = ", ".join(f"{name} {value:.2f} s" for name, value in _seconds(done).items() if value)
-    click.echo(f"{done.model}: traffic{came} to {done.to} (generation {done.generation}; {times})")
+    click.echo(f"{done.model}: {part}{came} to {done.to} (generation {done.generation}; {times})")
 
 
 def _seconds(done: Switched) -> dict[str, float]:

@@ -72,7 +72,8 @@ def command(call: Call, model: str) -> None:
         click.echo("\n".join(columns(heads, [_cells(row) for row in rows])))
         for version in stored.uncommitted(model):
             call.report.warn(
-                f"{model} {version} has no commit record; `tfsdeploy adopt {model} {version}` gives it one"
+                f"{model} {version} has no commit record: a push that has not ended, which the same push continues, or "
+                f"another tool's version, which `tfsdeploy adopt {model} {version}` takes"
             )
 
 
@@ -97,8 +98,9 @@ def _holders(view: View, model: str, version: int) -> int:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    cells = (row["version"], row["bytes"], (row["committed"] or "")[:19], row["by"], row["replicas"])
+    cells = (row["version"], row["bytes"], (row["committed"] or "-")[:19], row["by"], row["replicas"])
     check = row["check"]
     load, memory = (f"{check['loadSeconds']:.2f} s", str(check["peakMemory"])) if check else ("-", "-")
     signed = ", ".join(key.removeprefix(PREFIX)[:8] for key in row["signed"] or ()) or "-"
-    return (*map(str, cells), f"{row['traffic']} %", load, memory, signed, (row["digest"] or "")[:19])
+    shown = ("-" if cell is None else str(cell) for cell in cells)
+    return (*shown, f"{row['traffic']} %", load, memory, signed, (row["digest"] or "-")[:19])

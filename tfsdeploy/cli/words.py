@@ -71,3 +71,10 @@ def rate(text: str) -> float:
     if not 0 < found <= MAX_RATE:
         raise click.BadParameter(f"{text!r}: requests a second are expected, above 0 and at most {MAX_RATE:,}")
     return found
+
+
+def gateway_url(text: str) -> str:
+    """A gateway's REST address: ``http://HOST:PORT``."""
+    if not text.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{text!r}: a URL is expected, such as http://127.0.0.1:8501", param_hint="'--at'")
+    return text.rstrip("/")

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from math import prod
 from typing import Any
 from urllib.parse import quote
@@ -60,13 +61,22 @@ def inputs_of(rest: str, model: str, version: int | None = None, *, timeout: flo
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             plain = json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            words = error.read()[:300].decode(errors="replace").strip()
-        raise TfsdeployError(f"HTTP {error.code}: {words}", where=url) from error
     except (OSError, ValueError) as error:
-        raise TfsdeployError(f"no answer: {error}", where=url, hint="`tfsdeploy status` shows what serves") from error
+        raise failure(error, url) from error
     return read_inputs(plain, model)
+
+
+def failure(error: OSError | ValueError, url: str) -> TfsdeployError:
+    """What a request to a gateway came to; a usage error where the model or version is not there."""
+    if isinstance(error, urllib.error.HTTPError):
+        with error:
+            words = error.read()[:1000].decode(errors="replace").strip()
+        if error.code == HTTPStatus.NOT_FOUND:
+            return UsageError(words, where=url, hint="`tfsdeploy status` shows which versions are loaded")
+        return TfsdeployError(f"HTTP {error.code}: {words}", where=url)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return TfsdeployError(f"no answer: {words}", where=url, hint="`tfsdeploy status` shows what serves")
 
 
 def read_inputs(plain: Any, model: str) -> dict[str, Input]:

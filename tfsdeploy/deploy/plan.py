@@ -139,5 +139,5 @@ def _with_digests(name: str, model: ModelRelease, committed: Committed) -> Model
 def _check_free(name: str, model: ModelRelease) -> None:
     if model.rollout is not None:
         raise Busy(
-            f"{model.rollout.by} is changing model {name}, which the fleet file does not name any more", where=name
+            f"{model.rollout.owner} is changing model {name}, which the fleet file does not name any more", where=name
         )

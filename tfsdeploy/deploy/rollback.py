@@ -36,12 +36,15 @@ def rollback(
     """
     started = time.monotonic()
     left: dict[str, int | None] = {}
+    moved = True
     with Watch(target, replicas=False) as watch:
 
         def back(release: Release) -> tuple[Mapping[str, ModelRelease | None], str | None]:
+            nonlocal moved
             model = model_of(release, name)
             after = transitions.rollback(model, to=to, settled=_is_settled(watch, name, model))
             left["from"] = _left(model, after)
+            moved = after.traffic != model.traffic
             return {name: after}, None
 
         # Decided anew whenever the document changes meanwhile: a rollback always wins.
@@ -53,7 +56,9 @@ def rollback(
     ended = time.monotonic()
     assert model.main is not None
     report.say(f"{split_words(model)}, effective on {count(len(view.gateways), 'gateway')}")
-    return Switched(name, left["from"], model.main, release.generation, 0.0, ended - written, ended - started)
+    return Switched(
+        name, left["from"], model.main, release.generation, 0.0, ended - written, ended - started, moved=moved
+    )
 
 
 def _is_settled(watch: Watch, name: str, model: ModelRelease) -> bool:
@@ -91,5 +96,5 @@ def _wait_for_gateways(
         newest = present(target.releases())
         if model_of(newest, name).traffic != model.traffic:
             raise Busy(f"model {name} was changed again by {newest.change.who}: {newest.change.command}")
-        report.waiting(f"waiting for {listed(behind)}")
+        report.waiting(listed(behind))
         watch.wait(REFRESH_SECONDS)

@@ -224,7 +224,9 @@ class _Run:
     def _finish(self) -> Switched:
         self._write(transitions.finish)
         wanted, total = self._promotion, time.monotonic() - self._started
-        return Switched(wanted.model, self._from, wanted.to, self._written, self._load, self._switch, total)
+        return Switched(
+            wanted.model, self._from, wanted.to, self._written, self._load, self._switch, total, share=wanted.steps[-1]
+        )
 
     def _take_out(self, why: str) -> NoReturn:
         self._write(transitions.take_out)
@@ -269,13 +271,13 @@ def _check_free(current: Rollout, wanted: Promotion) -> None:
     """
     if is_alive(current.by):
         raise Busy(
-            f"{current.by} is changing model {wanted.model} at this moment: promote to version {current.to}",
+            f"{current.owner} is changing model {wanted.model} at this moment: promote to version {current.to}",
             hint="wait for it, take it back with `tfsdeploy rollback`, or insist with --take-over",
         )
     if (current.to, current.steps) != (wanted.to, wanted.steps):
         steps = ",".join(map(str, current.steps))
         raise Busy(
-            f"model {wanted.model} has a promote to version {current.to} that was not finished, by {current.by}",
+            f"model {wanted.model} has a promote to version {current.to} that was not finished, by {current.owner}",
             hint=f"`tfsdeploy promote {wanted.model} {current.to} --steps {steps}` continues it, `tfsdeploy rollback "
             f"{wanted.model}` takes it back, --take-over replaces it",
         )

@@ -18,6 +18,8 @@ class Switched:
         switch: seconds from the last change of traffic until it was effective on all gateways.
         total: seconds altogether.
         changed: False if it was so already.
+        share: percent of the traffic that ``to`` has now.
+        moved: False if the traffic was ``to``'s all the time, and only a change to ``from_`` that waited was ended.
     """
 
     model: str
@@ -28,3 +30,5 @@ class Switched:
     switch: float
     total: float
     changed: bool = True
+    share: int = 100
+    moved: bool = True

@@ -8,8 +8,11 @@ from tfsdeploy.release.model import ModelRelease
 
 
 def listed(reasons: Mapping[str, str]) -> str:
-    """Who, and why: ``a: why; b: why``."""
-    return "; ".join(f"{name}: {why}" for name, why in sorted(reasons.items()))
+    """Who, and why: ``a, b: why; c: why``."""
+    names: dict[str, list[str]] = {}
+    for name, why in sorted(reasons.items()):
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(who)}: {why}" for why, who in names.items())
 
 
 def split_words(model: ModelRelease) -> str:

@@ -52,7 +52,8 @@ def complain_about_store(url: str) -> str | None:
     if secret := _secret_in(rest if separator else url):
         return secret
     if not separator:
-        return f"found no scheme; write one of {', '.join(f'{known}://' for known in STORES)}, such as file://./models"
+        such = f"file://{url}" if url.startswith("/") else "file://./models"
+        return f"found no scheme; write one of {', '.join(f'{known}://' for known in STORES)}, such as {such}"
     if scheme not in STORES:
         known = ", ".join(f"{known}://" for known in STORES)
         return f"found the scheme {scheme[:20]!a}; write one of {known}"

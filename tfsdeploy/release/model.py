@@ -53,6 +53,11 @@ class Rollout:
     loaded: bool = True
     retired: Mapping[int, str | None] = field(default_factory=dict)
 
+    @property
+    def owner(self) -> str:
+        """`by` without what only commands compare: ``user@host pid N``."""
+        return self.by.partition(" start ")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRelease:

@@ -56,7 +56,7 @@ def begin(
         same = (current.to, current.steps) == (rollout.to, rollout.steps)
         if not same and not take_over:
             raise Busy(
-                f"{current.by} is changing this model: promote to version {current.to}", hint="--take-over to insist"
+                f"{current.owner} is changing this model: promote to version {current.to}", hint="--take-over to insist"
             )
         if same:
             return replace(model, rollout=replace(current, id=rollout.id, by=rollout.by))
@@ -172,7 +172,7 @@ def fold(release: Release, pins: Pins, *, keep: int, settled: frozenset[str] = f
             continue
         if before is not None and before.rollout is not None:
             raise Busy(
-                f"{before.rollout.by} is changing model {name}", where=name, hint="the pins are folded when it ends"
+                f"{before.rollout.owner} is changing model {name}", where=name, hint="the pins are folded when it ends"
             )
         changed[name] = after
     return changed

@@ -6,6 +6,7 @@ whose units are processes or containers use it; a cluster plans by itself.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -197,8 +198,21 @@ class _Kind:
 
 def difference(before: Sequence[str], after: Sequence[str]) -> str:
     """What changed between two shapes, in words."""
+    before, after = ([part for item in shape for part in _parts(item)] for shape in (before, after))
     gone = [f"-{item}" for item in before if item not in after]
     come = [f"+{item}" for item in after if item not in before]
     changes = [*gone, *come] if before and after else []
     more = f" and {len(changes) - SHOWN_DIFFERENCES} more" if len(changes) > SHOWN_DIFFERENCES else ""
     return "changed: " + ", ".join(changes[:SHOWN_DIFFERENCES]) + more if changes else "its shape changed"
+
+
+def _parts(item: str) -> list[str]:
+    """One item of a shape; one ``NAME={…}`` as ``NAME.KEY=VALUE`` for each key, since few of them differ."""
+    name, _, value = item.partition("=")
+    if not value.startswith("{"):
+        return [item]
+    try:
+        plain = json.loads(value)
+    except ValueError:
+        return [item]
+    return [f"{name}.{key}={json.dumps(one)}" for key, one in plain.items()]
