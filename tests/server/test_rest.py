@@ -221,6 +221,32 @@ def test_the_monitoring_page_counts_requests_by_model_and_outcome(rest: Rest, tm
     assert not any("request_latency" in line and 'a\\"b' in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "code"),
+    [
+        ("prometheus_config { enable: true }", "/monitoring/prometheus/metrics", 200),
+        ('prometheus_config { enable: true, path: "/m" }', "/m", 200),
+        ('prometheus_config { enable: true, path: "/m" }', "/m/", 404),
+        ('prometheus_config { enable: true, path: "m" }', "/m", 404),
+        ('prometheus_config { enable: false, path: "/m" }', "/m", 404),
+        ("prometheus_config { enable: false }", "/monitoring/prometheus/metrics", 404),
+        ("foo bar", "/monitoring/prometheus/metrics", 404),
+        ("", "/monitoring/prometheus/metrics", 404),
+        (None, "/monitoring/prometheus/metrics", 404),
+        ('prometheus_config { enable: true, path: "/v1/models/half" }', "/v1/models/half", 200),
+    ],
+)
+def test_where_the_monitoring_page_is(rest: Rest, text: str | None, path: str, code: int, tmp_path: Path) -> None:
+    file = tmp_path / "monitoring"
+    if text is not None:
+        file.write_text(text)
+    watched = Rest(rest._core, Metrics(str(file)))
+    assert predict(watched, "/v1/models/half:predict")[0] == 200
+    reply = watched.handle("GET", path, {})
+    assert reply.code == code
+    assert ":tensorflow:serving:request_count{" in reply.body if code == 200 else reply.body == NOT_FOUND
+
+
 def test_names_that_nobody_serves_do_not_fill_the_memory() -> None:
     metrics = Metrics()
     for at in range(MOST_SERIES + 5):
