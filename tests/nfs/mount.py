@@ -69,6 +69,8 @@ class NfsMount(FileSystem):
         self._numbers = itertools.count(2)
         self._nodes = {1: _Node(root, b"", b"")}
         self._known = {root: 1}
+        # What was not in a folder, and until when that counts; to list or change the folder shows what is so now.
+        self._absent: dict[bytes, dict[bytes, float]] = {}
         self._opened: dict[int, _Opened] = {}
         self._lock = threading.Lock()
 
@@ -96,11 +98,7 @@ class NfsMount(FileSystem):
     def _look(self, what: int, at: _Node, words: bytes) -> bytes:
         match what:
             case 1:  # LOOKUP
-                name = words.rstrip(b"\0")
-                try:
-                    return self._entry(at.handle, name, *self._client.lookup(at.handle, name))
-                except FileNotFoundError:
-                    return struct.pack("<QQQQII", 0, 0, REMEMBERED_SECONDS, 0, 0, 0) + bytes(88)
+                return self._lookup(at.handle, words.rstrip(b"\0"))
             case 3:  # GETATTR
                 return struct.pack("<QII", 0, 0, 0) + _attributes(self._client.attributes(at.handle))
             case 4:  # SETATTR
@@ -111,6 +109,15 @@ class NfsMount(FileSystem):
                 ours, free, there = (size // 4096 for size in self._client.space(at.handle))
                 return struct.pack("<QQQQQIIII24x", there, free, ours, 1 << 20, 1 << 19, 4096, 255, 4096, 0)
         return b""  # ACCESS: it is root's
+
+    def _lookup(self, folder: bytes, name: bytes) -> bytes:
+        if self._absent.get(folder, {}).get(name, 0.0) > time.monotonic():
+            raise FileNotFoundError(errno.ENOENT, "")
+        try:
+            return self._entry(folder, name, *self._client.lookup(folder, name))
+        except FileNotFoundError:
+            self._absent.setdefault(folder, {})[name] = time.monotonic() + REMEMBERED_SECONDS
+            raise
 
     def _set(self, at: _Node, words: bytes) -> Attributes:
         which, _, _, size, _, *times, mode, _, user, group, _ = struct.unpack_from("<IIQQQQQQIIIIIIII", words)
@@ -129,6 +136,7 @@ class NfsMount(FileSystem):
 
     def _change_names(self, what: int, at: _Node, words: bytes) -> bytes:
         client, here = self._client, at.handle
+        self._absent.pop(here, None)
         match what:
             case 6:  # SYMLINK
                 name, target = words.split(b"\0")[:2]
@@ -146,6 +154,7 @@ class NfsMount(FileSystem):
             case 12:  # RENAME
                 to = self._nodes[struct.unpack_from("<Q", words)[0]].handle
                 name, new = words[8:].split(b"\0")[:2]
+                self._absent.pop(to, None)
                 client.rename(here, name, to, new)
                 for node in self._nodes.values():
                     if (node.folder, node.name) == (here, name):
@@ -174,6 +183,7 @@ class NfsMount(FileSystem):
         if what == 35:  # CREATE
             flags, mode = struct.unpack_from("<II", words)
             name = words[16:].rstrip(b"\0")
+            self._absent.pop(at.handle, None)
             handle, found = client.create(at.handle, name, mode & 0o7777, new=bool(flags & os.O_EXCL))
             entry = self._entry(at.handle, name, handle, found)
             return entry + self._open(self._nodes[self._known[handle]], flags)
@@ -181,6 +191,7 @@ class NfsMount(FileSystem):
             client.attributes(at.handle)  # Whether it is there at all.
             return self._open(at, struct.unpack_from("<I", words)[0])
         if what == 27:  # OPENDIR
+            self._absent.pop(at.handle, None)
             return self._open(at, 0, client.entries(at.handle))
         number, offset, size = struct.unpack_from("<QQI", words.ljust(20, b"\0"))
         opened = self._opened[number]
