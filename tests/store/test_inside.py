@@ -14,7 +14,7 @@ from tests.fault_proxy import fault_proxy
 from tests.s3 import S3
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE
-from tfsdeploy.store import claim, hold, inside
+from tfsdeploy.store import claim, hold, inside, sending
 from tfsdeploy.store.answers import StoreError
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE
@@ -81,14 +81,20 @@ def test_the_store_copies_it_itself(
         assert store.publish("m", origin, 2)[0].version == 2
 
 
+@pytest.mark.parametrize(("most", "parts"), [(sending.MOST_PARTS, 2), (1, 1)])
 def test_what_cannot_be_copied_at_once_passes_through_here(
-    s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
+    most: int, parts: int, s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In no more parts than the store takes, which its tag tells."""
     url = upload(root, "training/run-7", example(files=LARGE))
     monkeypatch.setattr(inside, "COPY_BYTES", 1000)
+    monkeypatch.setattr(sending, "MOST_PARTS", most)
     with Elsewhere(url, store, s3.options).origin() as origin:
         record, _ = store.publish("m", origin, 7)
     store.verify(record)
+    there = store.bucket.stat("m/7/variables/extra")
+    assert there is not None
+    assert (there.etag or "").endswith(f'-{parts}"')
 
 
 def test_who_slept_while_the_end_was_read_replaces_nothing(

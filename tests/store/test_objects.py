@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tfsdeploy.errors import Busy, UsageError
-from tfsdeploy.store.bucket import Bucket
+from tfsdeploy.store.bucket import PART, Bucket
 from tfsdeploy.store.claim import decode, encode
 from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.sending import MOST_PARTS, part_bytes
 
 Example = Callable[..., Path]
 
@@ -110,6 +111,21 @@ def test_a_claim_that_was_given_up_is_taken_over(store: ObjectStore, bucket: Buc
     assert store.versions("ranker") == [7]
     assert "left" not in {file.path for file in record.files}
     assert store.describe("ranker", 7).bytes == record.bytes
+
+
+@pytest.mark.parametrize(
+    ("size", "part"),
+    [
+        (PART + 1, PART),
+        (MOST_PARTS * PART, PART),
+        (MOST_PARTS * PART + 1, PART + 1),
+        (100 << 30, -(-(100 << 30) // MOST_PARTS)),
+        (5 << 40, -(-(5 << 40) // MOST_PARTS)),
+    ],
+)
+def test_parts_are_as_large_as_the_store_needs_them(size: int, part: int) -> None:
+    assert part_bytes(size) == part
+    assert -(-size // part) <= MOST_PARTS
 
 
 def _claim(**changes: object) -> bytes:

@@ -15,7 +15,7 @@ from tfsdeploy.store.hold import Hold
 from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, decode, digest_of
 from tfsdeploy.store.rehash import WORKERS, hash_object, hash_objects, pieces
-from tfsdeploy.store.sending import send
+from tfsdeploy.store.sending import part_bytes, send
 from tfsdeploy.store.skeleton import describe
 from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged
@@ -131,7 +131,7 @@ class Prefix:
             raise
         except StoreError:
             # It cannot copy, or not this; if it denies reading or writing, this says so.
-            self._bucket.upload(key, _Object(self._bucket, entry, hold).pieces())
+            self._bucket.upload(key, _Object(self._bucket, entry, hold).pieces(), part=part_bytes(entry.size))
         hold.check_since(self._bucket.where(key))
         there = self._bucket.stat(key)
         if there is None or there.etag is None:

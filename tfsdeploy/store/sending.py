@@ -20,8 +20,19 @@ from tfsdeploy.store.tree import CHUNK, Progress
 WORKERS = 4
 """Files that are sent at once; each holds up to three parts in memory."""
 
-_MAX_PARTS = 9_000
+MOST_PARTS = 10_000
+"""Of one object: S3 and GCS take no more."""
+
 _ATTEMPTS = 3
+
+
+def part_bytes(size: int) -> int:
+    """Bytes of each part of an object that is sent in parts, so that the store takes them all.
+
+    Args:
+        size: bytes of the whole.
+    """
+    return max(PART, -(-size // MOST_PARTS))
 
 
 class Content(Protocol):
@@ -147,8 +158,7 @@ class _Sender:
         raise StoreAway("somebody else keeps writing this file", where=self._bucket.where(key), hint="run this again")
 
     def _upload(self, key: str, reader: _Reader, size: int) -> str:
-        part = max(PART, -(-size // _MAX_PARTS))
-        etag = self._bucket.upload(key, self._pieces(reader), part=part)
+        etag = self._bucket.upload(key, self._pieces(reader), part=part_bytes(size))
         self._hold.check_since(self._bucket.where(key))
         if etag is None:
             raise StoreAway("the store gives its objects no tags", where=self._bucket.where(key))
