@@ -59,6 +59,8 @@ class Faults:
         kinds: what may go wrong.
         statuses: what is answered to what is refused.
         too_many: so many of the next requests are asked to slow down.
+        arrived: counts the requests that are held.
+        go_on: ends that, until `hold` is called again.
     """
 
     endpoint: str
@@ -69,6 +71,9 @@ class Faults:
     done: Counter[str] = field(default_factory=Counter)
     asked: int = 0
     too_many: int = 0
+    _held: str = ""
+    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go_on: threading.Event = field(default_factory=threading.Event)
     before: tuple[int, list[tuple[str, str]], bytes] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,6 +81,16 @@ class Faults:
         """The faults of this seed from now on."""
         with self.lock:
             self.random, self.rate = random.Random(seed), rate
+
+    def hold(self, path: str) -> None:
+        """Let requests whose path has this in it wait."""
+        self.arrived, self.go_on, self._held = threading.Semaphore(0), threading.Event(), path
+
+    def wait_if_held(self, path: str) -> None:
+        """Wait for ``go_on`` if a request for this path has to."""
+        if self._held and self._held in path:
+            self.arrived.release()
+            self.go_on.wait(STALL_SECONDS)
 
     def tell_no_lies(self) -> None:
         """Faults of a line and of a store that is not well: nothing that is there is said not to be, or to be other."""
@@ -147,6 +162,7 @@ def fault_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Fa
 
 def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> None:
     body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    faults.wait_if_held(handler.path)
     fault, where = faults.next()
     if fault == "cut before":
         return _cut(handler)

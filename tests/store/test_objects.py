@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tfsdeploy.errors import Busy, UsageError
-from tfsdeploy.store.bucket import PART, Bucket
+from tfsdeploy.store.answers import Replaced
+from tfsdeploy.store.bucket import PART, Bucket, Entry, open_bucket
 from tfsdeploy.store.claim import decode, encode
 from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.rehash import hash_objects
 from tfsdeploy.store.sending import MOST_PARTS, part_bytes
+from tfsdeploy.store.tree import silent
 
 Example = Callable[..., Path]
 
@@ -126,6 +130,20 @@ def test_a_claim_that_was_given_up_is_taken_over(store: ObjectStore, bucket: Buc
 def test_parts_are_as_large_as_the_store_needs_them(size: int, part: int) -> None:
     assert part_bytes(size) == part
     assert -(-size // part) <= MOST_PARTS
+
+
+def test_nobody_reads_on_when_one_file_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor when the user interrupts, who would wait for the end of what may be large."""
+
+    def read(bucket: Bucket, key: str, start: int, end: int, etag: str | None) -> bytes:
+        if key == "gone":
+            raise Replaced("it is gone")
+        return b""
+
+    monkeypatch.setattr(Bucket, "get_range", read)
+    files = {name: Entry(name, size, None, datetime.now(UTC)) for name, size in (("gone", 1), ("endless", 1 << 60))}
+    with pytest.raises(Replaced, match="it is gone"):
+        hash_objects(open_bucket("s3://models", {"endpoint": "http://127.0.0.1:1"}), files, silent)
 
 
 def _claim(**changes: object) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,10 @@ from tfsdeploy.cli import complete
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.errors import Interrupted
+
+if TYPE_CHECKING:
+    from tfsdeploy.store.gc import Row
 
 
 @declare(
@@ -48,13 +53,23 @@ def command(call: Call, model: str | None, keep: int, act: bool) -> None:
     call.answer.know(fleets=sorted(known))
     at_hand = known.get(call.target.fleet, {})
     models = [model] if model is not None else stored.models()
-    rows = []
-    for row in stored.collect(models, keep=keep, at=datetime.now(UTC), act=act, also=at_hand):
-        rows.append(row)
-        call.report.waiting(f"{row.model} {row.version}")
-        if not call.answer.json:
-            would = "" if act else "would "
-            click.echo(f"{would}{row.done:5}  {row.model} {row.version}  {row.bytes} bytes, of {row.committed or '-'}")
+    rows: list[Row] = []
+    try:
+        for row in stored.collect(models, keep=keep, at=datetime.now(UTC), act=act, also=at_hand):
+            rows.append(row)
+            call.report.waiting(f"{row.model} {row.version}")
+            if not call.answer.json:
+                would = "" if act else "would "
+                click.echo(
+                    f"{would}{row.done:5}  {row.model} {row.version}  {row.bytes} bytes, of {row.committed or '-'}"
+                )
+    except KeyboardInterrupt:
+        gone = count(sum(row.done == "sweep" for row in rows if act), "version")
+        hint = "the store reads well; the same command goes on"
+        raise Interrupted(f"interrupted, {gone} removed before", where=stored.url, hint=hint) from None
+    finally:
+        # Also if it ends early, it says how far it came; the marks of a model are written behind its last row.
+        call.answer.know(versions=[asdict(row) for row in rows if not act or row.done == "sweep"])
     call.report.clear()
     call.answer.give({"versions": [asdict(row) for row in rows]})
     if call.answer.json:

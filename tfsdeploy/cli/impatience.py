@@ -1,9 +1,10 @@
-"""Ctrl-C and ``--timeout`` end a command also while it waits for what cannot be interrupted.
+"""Ctrl-C, SIGTERM and ``--timeout`` end a command also while it waits for what cannot be interrupted.
 
 Python's own handlers run in the main thread, between two of its steps: not while that thread is inside a library that
 waits for an object store, which can take minutes. The number of a signal is written to a socket at once (`signal`,
 set_wakeup_fd), where a thread hears it. While the kernel itself waits for a mount that hangs, the main thread takes no
-signal at all; then that thread does. Every command leaves what the next one can go on from, however it ends.
+signal at all; then that thread does. Every command leaves what the next one can go on from, however it ends. SIGTERM,
+by which CI and clusters end what they have started, is heard as Ctrl-C is.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from tfsdeploy.cli.answer import Answer
 from tfsdeploy.errors import Interrupted, TfsdeployError
 from tfsdeploy.files import remove_temporary
 
-GRACE_SECONDS = {signal.SIGINT: 10.0, signal.SIGALRM: 1.0}
-"""How long a command may take to end in good order: after Ctrl-C, and when its time is up."""
+GRACE_SECONDS = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0, signal.SIGALRM: 1.0}
+"""How long a command may take to end in good order: after Ctrl-C, before who sent SIGTERM sends SIGKILL (Docker: 10 s),
+and when its time is up."""
 
 WATCHED = frozenset(GRACE_SECONDS)
 
@@ -48,11 +50,16 @@ def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterato
     heard, told = socket.socketpair()
     told.setblocking(False)
     before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    own = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if own:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     thread = threading.Thread(target=_watch, args=(heard, answer, given_up), name="impatience", daemon=True)
     thread.start()
     try:
         yield
     finally:
+        if own:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(before)
         told.close()
         thread.join()

@@ -10,6 +10,7 @@ from tfsdeploy.cli import complete, words
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
+from tfsdeploy.errors import Interrupted
 
 
 @declare(
@@ -27,24 +28,35 @@ def command(call: Call, model: str | None, version: int | None) -> int:
     Exit 1 if any differs. Replicas compare what they load by themselves; this finds what nobody has loaded for long.
     """
     from tfsdeploy.cli.stores import asked, models_of
+    from tfsdeploy.deploy.words import count
     from tfsdeploy.store.record import InvalidRecord
     from tfsdeploy.store.verify import Damaged
 
     stored = models_of(call)
     checked, size = 0, 0
     damaged: list[dict[str, object]] = []
-    # Also if it ends early, it says what it found.
-    call.answer.know(store=stored.url, damaged=damaged)
-    for name, number in asked(stored, model, version):
-        try:
-            size += stored.verify(name, number, partial(call.report.progress, f"{name} {number}"))
-        except (Damaged, InvalidRecord) as error:
-            damaged.append({"model": name, "version": number, "error": error.message})
-            call.report.warn(error.message)
-        checked += 1
-    call.report.clear()
-    call.answer.give({"checked": checked, "bytes": size})
-    if not call.answer.json:
+
+    def found() -> str:
+        # Also if it ends early, it says what it found.
+        call.answer.know(store=stored.url, checked=checked, bytes=size, damaged=damaged)
         sound = f"{len(damaged)} damaged" if damaged else "all as their commit records say"
-        click.echo(f"{checked} version{'' if checked == 1 else 's'}, {size} bytes read: {sound}")
+        return f"{count(checked, 'version')}, {size} bytes read: {sound}"
+
+    found()
+    try:
+        for name, number in asked(stored, model, version):
+            try:
+                size += stored.verify(name, number, partial(call.report.progress, f"{name} {number}"))
+            except (Damaged, InvalidRecord) as error:
+                damaged.append({"model": name, "version": number, "error": error.message})
+                call.report.warn(error.message)
+            checked += 1
+            found()
+    except KeyboardInterrupt:
+        hint = "nothing was changed; `tfsdeploy verify MODEL` reads one model's versions"
+        raise Interrupted(f"interrupted after {found()}", where=stored.url, hint=hint) from None
+    call.report.clear()
+    call.answer.give()
+    if not call.answer.json:
+        click.echo(found())
     return 1 if damaged else 0

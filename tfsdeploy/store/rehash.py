@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,8 +31,26 @@ def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progres
         StoreError: one cannot be read.
     """
     count = counter(progress, sum(entry.size for entry in entries.values()))
+    ended = threading.Event()
+
+    def hashed(item: tuple[str, Entry]) -> File:
+        return hash_object(bucket, *item, heard)
+
+    def heard(piece: bytes) -> None:
+        if ended.is_set():
+            raise _Ended
+        count(piece)
+
     with ThreadPoolExecutor(WORKERS, "hash") as pool:
-        return tuple(sorted(pool.map(lambda item: hash_object(bucket, item[0], item[1], count), entries.items())))
+        try:
+            return tuple(sorted(pool.map(hashed, entries.items())))
+        finally:
+            # Another one failed, or the user interrupted: nobody reads on to the end of what may be large.
+            ended.set()
+
+
+class _Ended(Exception):
+    """Nobody wants to know any more."""
 
 
 def verify(bucket: Bucket, record: Record, progress: Progress) -> None:
