@@ -10,7 +10,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +92,14 @@ class Place:
 
     def check(self, step: Step) -> None:
         """Wait until everything is as the step says."""
-        for what, model, expected in step["then"]:
-            name = f"{step['step']}: {what} {model} is"
-            found = ""
 
-            def same(what: str = what, model: str = model, expected: str = expected) -> bool:
-                nonlocal found
-                found = self.told(what, model)
-                return found == expected
+        def unlike() -> list[tuple[str, str, str]]:
+            told = [(what, model, self.told(what, model)) for what, model, _ in step["then"]]
+            return [found for found, expected in zip(told, step["then"], strict=True) if found != tuple(expected)]
 
-            try:
-                wait(f"{name} {expected}", same, 20)
-            except AssertionError as error:
-                raise AssertionError(f"{error}\n{found}") from error
+        with suppress(AssertionError):
+            wait(step["step"], lambda: not unlike(), 20)
+        assert unlike() == [], step
 
 
 def change(folder: Path, samples: Path, actions: list[list[str]]) -> None:
@@ -242,3 +237,11 @@ def test_versions_on_disk_and_configurations_in_a_file(samples: Path, tmp_path: 
                 write(tmp_path / "models.config", step["file"].replace("FOLDER", str(tmp_path)))
             there.says(step.get("log", ""), said)
             there.check(step)
+
+
+def test_every_difference_is_one_that_the_documentation_lists() -> None:
+    listed = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+    for file in SEQUENCES.iterdir():
+        for step in map(json.loads, file.read_text().splitlines()):
+            assert ("here" in step) == ("differs" in step), step
+            assert f"| {step.get('differs', '')}" in listed

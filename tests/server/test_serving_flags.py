@@ -45,6 +45,9 @@ def test_each_warm_up_request_is_run_as_often_as_asked(server: Live) -> None:
     """The first test: nobody has asked anything before."""
     page = server.ask("GET", "/page")[2].decode()
     assert ":tensorflow:core:graph_runs{} 6\n" in page
+    warmed = f'{{model_path="{server.log.parent / "m" / "1"}",status="OK"}}'
+    assert f":tensorflow:serving:model_warmup_records_read{warmed} 2\n" in page
+    assert f":tensorflow:serving:model_warmup_latency_count{warmed} 1\n" in page
 
 
 def test_tags_choose_the_graph(server: Live) -> None:
