@@ -154,3 +154,26 @@ def test_a_warm_up_file_that_cannot_be_read_is_what_the_version_fails_with(tmp_p
     with pytest.raises(Failed) as raised:
         Loader(Flags(), Metrics()).load(str(tmp_path / "1"))
     assert (raised.value.code, raised.value.message) == ("UNKNOWN", f"{file}; Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ({"saved_model.pb": b"\xff\xfenot a proto"}, "OUT_OF_RANGE", "Read less bytes than requested"),
+        ({"saved_model.pbtxt": b"foo"}, "DATA_LOSS", "Can't parse {folder}/saved_model.pbtxt as text proto"),
+        ({"export.meta": b"", "export": b""}, "UNIMPLEMENTED", "Session Bundle is deprecated and removed."),
+        (
+            {"variables": b""},
+            "NOT_FOUND",
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            "`saved_model.pb`)\nSpecified file path: {folder}",
+        ),
+    ],
+    ids=["garbage", "text", "session bundle", "nothing"],
+)
+def test_a_folder_that_is_no_saved_model(files: dict[str, bytes], code: str, words: str, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(Failed) as raised:
+        Loader(Flags(), Metrics()).load(str(tmp_path))
+    assert (raised.value.code, raised.value.message) == (code, words.format(folder=tmp_path))
