@@ -29,7 +29,7 @@ demo: $(READY) ## the main job on this machine: a fleet, a promote, a rollback, 
 	@$(BIN)/python -m examples.demo
 
 test: lint $(READY) ## every test that needs no root (about 25 minutes on two cores)
-	$(BIN)/python -m pytest -q -m "not scenario and not bench and not cluster and not docker and not chart and not nfs"
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -m "not scenario and not bench and not cluster and not docker and not chart and not nfs"
 	$(BIN)/python -m pytest -q -m "scenario" tests/scenarios --modes embedded
 
 test-scenarios: $(READY) ## the scenarios again, with the server that behaves like TF Serving
