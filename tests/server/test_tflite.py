@@ -145,7 +145,7 @@ def test_it_is_preferred_where_there_is_one(server: Live) -> None:
 
 
 def test_it_is_left_alone_without_the_flag(place: Place) -> None:
-    flags, _ = parse(["--model_name=other"])
+    flags, *_ = parse(["--model_name=other"])
     model = Loader(flags, Metrics()).load(str(place.folder / "other" / "1"))
     assert model.run(model.call("serving_default"), {"x": np.float32([1.0])})["y"].tolist() == [2.5]
     model.close()
@@ -310,7 +310,7 @@ def test_nobody_waits_on_the_event_loop_for_a_request_that_runs(tmp_path: Path) 
 
 def test_requests_are_batched_as_those_of_saved_models(place: Place, tmp_path: Path) -> None:
     (tmp_path / "batching").write_text("max_batch_size { value: 8 } batch_timeout_micros { value: 20000 }")
-    flags, _ = parse([*FLAGS, "--enable_batching", f"--batching_parameters_file={tmp_path / 'batching'}"])
+    flags, *_ = parse([*FLAGS, "--enable_batching", f"--batching_parameters_file={tmp_path / 'batching'}"])
     metrics = Metrics()
     model = Loader(flags, metrics).load(str(place.folder / "other" / "1"))
     call = model.call("serving_default")
@@ -321,7 +321,7 @@ def test_requests_are_batched_as_those_of_saved_models(place: Place, tmp_path: P
 
 
 def test_the_original_at_its_most_awkward_knows_no_signatures_of_the_converter(place: Place) -> None:
-    flags, _ = parse([*FLAGS, "--like_tfs"])
+    flags, *_ = parse([*FLAGS, "--like_tfs"])
     model = Loader(flags, Metrics()).load(str(place.folder / "same" / "1"))
     assert set(model.signatures["serving_default"].inputs) == {"serving_default_x"}
     model.close()

@@ -54,7 +54,7 @@ def test_every_bound_is_taken(path: tuple[str, ...], text: str) -> None:
     parent = click.Context(cli, **cli.context_settings)
     agent, server = processes(fleet, "replica", PLACE)
     agent_replica.command.make_context("replica", list(agent.argv[agent.argv.index("replica") + 1 :]), parent)
-    _, unknown = parse(server.argv[server.argv.index("tfsdeploy.server.main") + 1 :])
+    _, unknown, _ = parse(server.argv[server.argv.index("tfsdeploy.server.main") + 1 :])
     assert unknown == ()
     agent, _ = processes(fleet, "gateway", PLACE)
     agent_gateway.command.make_context("gateway", list(agent.argv[agent.argv.index("gateway") + 1 :]), parent)
