@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from tfsdeploy.errors import Refused, UsageError
 from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.release.model import Change, Release
 from tfsdeploy.release.transitions import add
-from tfsdeploy.store.record import Record
+from tfsdeploy.store.record import File, Record
 from tfsdeploy.targets.base import Settings
 
 STATE = add(1, None)
@@ -34,9 +36,15 @@ def store(tmp_path: Path) -> StoredModels:
 
 
 def checked(
-    store: StoredModels, version: int, *, force: bool = False, memory: int | None = None, told: list[str] | None = None
+    store: StoredModels | Lite,
+    version: int,
+    *,
+    force: bool = False,
+    memory: int | None = None,
+    tflite: bool | None = None,
+    told: list[str] | None = None,
 ) -> Record:
-    settings = Settings("shop", "local", "/f", store.url, {}, 3, 2, 1, memory=memory)
+    settings = Settings("shop", "local", "/f", store.url, {}, 3, 2, 1, memory=memory, tflite=tflite)
     warn = [].append if told is None else told.append
     return check_promotion(store, RELEASE, STATE, "ranker", version, settings, available=None, force=force, warn=warn)
 
@@ -52,6 +60,31 @@ def test_signatures_of_what_serves_and_of_what_is_to_come(store: StoredModels) -
     assert told == [f"forced, although {words}"]
     with pytest.raises(UsageError, match="no committed version 4"):
         checked(store, 4)
+
+
+@dataclass
+class Lite:
+    """The store of a version that is a TFLite model alone."""
+
+    of: StoredModels
+
+    def record(self, model: str, version: int) -> Record:
+        found = self.of.record(model, version)
+        assert found is not None
+        return replace(found, files=(File("model.tflite", 9, "0" * 64),))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of, name)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_kind_of_model_that_the_fleet_does_not_load_is_refused(store: StoredModels, force: bool) -> None:
+    with pytest.raises(Refused, match="version 2 of ranker is a TFLite model alone, which fleet shop") as refused:
+        checked(Lite(store), 2, tflite=False, force=force)
+    assert "prefer_tflite_model: true" in refused.value.hint
+    for loads in (True, None):
+        assert checked(Lite(store), 2, tflite=loads, force=force).version == 2
+    assert checked(store, 2, tflite=False, force=force).version == 2
 
 
 def test_an_estimate_can_be_overridden_and_a_measure_cannot(store: StoredModels, tmp_path: Path) -> None:

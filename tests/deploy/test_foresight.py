@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.saved_models import write_saved_model
+from tests.deploy.test_checks import Lite
 from tfsdeploy.deploy.foresight import refusals
 from tfsdeploy.deploy.room import SERVER_BYTES
 from tfsdeploy.deploy.stores import StoredModels
@@ -57,3 +58,14 @@ def test_what_a_promote_would_refuse(
     assert {path.removeprefix("models.ranker."): True for path in told} == dict.fromkeys(found, True)
     for key, words in found.items():
         assert words in told[f"models.ranker.{key}"]
+
+
+def test_a_tflite_model_alone_is_told_where_the_fleet_loads_none(store: StoredModels) -> None:
+    text = (
+        f"apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: {store.url}\nmodels: {{ranker: {{version: 2}}}}\n"
+    )
+    fleet = parse_fleet(text, str(Path("fleet.yaml")))
+    release = Release("shop", "u", 1, Change("a", "now", "", "up"), None, {})
+    ((where, words),) = refusals(fleet, release, Lite(store), settings_of(fleet, "local", ""))
+    assert where == "models.ranker.version"
+    assert "is a TFLite model alone" in words

@@ -14,7 +14,7 @@ from tfsdeploy.errors import Refused, TfsdeployError, UsageError
 from tfsdeploy.release.model import ModelRelease, Release
 from tfsdeploy.store.golden import Golden
 from tfsdeploy.store.record import InvalidRecord, Record
-from tfsdeploy.store.savedmodel import SavedModelInfo, Signature, compatible, signatures_from_plain
+from tfsdeploy.store.savedmodel import SavedModelInfo, Signature, compatible, is_tflite_alone, signatures_from_plain
 from tfsdeploy.targets.base import Settings
 
 
@@ -53,6 +53,20 @@ def check_committed(store: ModelStore, model: str, version: int) -> Record:
         f"model {model} has no committed version {version}",
         hint=f"committed: {there}; `tfsdeploy push` publishes one, `tfsdeploy adopt` takes one that is there already",
     )
+
+
+def check_loadable(record: Record, settings: Settings) -> None:
+    """The fleet's model servers load models of its kind.
+
+    Raises:
+        Refused: they do not.
+    """
+    if settings.tflite is False and is_tflite_alone(file.path for file in record.files):
+        raise Refused(
+            f"version {record.version} of {record.model} is a TFLite model alone, which fleet {settings.fleet} does "
+            "not load",
+            hint="write prefer_tflite_model: true below serving.flags, and run `tfsdeploy up`",
+        )
 
 
 def check_compatible(store: ModelStore, state: ModelRelease, record: Record) -> None:
@@ -124,12 +138,13 @@ def check_promotion(
 
     Raises:
         UsageError: the version is not committed.
-        Refused: it would break clients, does not fit, or is not signed as it must be.
+        Refused: it would break clients, does not fit, is not signed as it must be, or of a kind that is not loaded.
     """
     try:
         record = check_committed(store, model, version)
     except InvalidRecord as error:
         raise Refused(error.message, where=error.where, hint=error.hint) from error
+    check_loadable(record, settings)
     for check in (
         partial(check_compatible, store, state, record),
         partial(room.check, store, record, release, state, settings, available),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from tfsdeploy.deploy import room
-from tfsdeploy.deploy.checks import ModelStore, check_committed, check_compatible
+from tfsdeploy.deploy.checks import ModelStore, check_committed, check_compatible, check_loadable
 from tfsdeploy.errors import Refused, UsageError
 from tfsdeploy.fleet.model import Fleet
 from tfsdeploy.release.model import ModelRelease, Release
@@ -18,7 +18,8 @@ NEW = ModelRelease({}, {})
 
 
 def refusals(fleet: Fleet, release: Release, store: ModelStore, settings: Settings) -> Iterator[tuple[str, str]]:
-    """Go through the versions that are pinned and not loaded: are they committed, do they fit clients, and memory?
+    """Go through the versions that are pinned and not loaded: are they committed, of a kind that is loaded,
+    and do they fit clients, and memory?
 
     Args:
         fleet: pins them.
@@ -43,6 +44,7 @@ def refusals(fleet: Fleet, release: Release, store: ModelStore, settings: Settin
             key = "version" if is_main else "canary.version"
             try:
                 record = check_committed(store, name, version)
+                check_loadable(record, settings)
                 check_compatible(store, before if is_main else model, record)
                 if settings.memory is not None:
                     beside = [one for other, one in held.items() if other != (name, version)]

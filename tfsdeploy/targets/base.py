@@ -29,6 +29,7 @@ class Settings:
         keep: how many versions beside the newest stay loaded.
         owner: whose the shape is, in words, if not `up`'s; empty otherwise.
         memory: bytes that one model server may have; None where nothing limits it.
+        tflite: whether model servers load TFLite models; None if that is not known.
     """
 
     fleet: str
@@ -41,6 +42,7 @@ class Settings:
     keep: int
     owner: str = ""
     memory: int | None = None
+    tflite: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

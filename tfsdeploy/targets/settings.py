@@ -13,7 +13,7 @@ FILE = "settings.json"
 
 # What `up` has written is `up`'s: there is no other owner to tell of.
 _KEPT = tuple(field.name for field in fields(Settings) if field.name != "owner")
-_LATER = ("memory",)
+_LATER = ("memory", "tflite")
 
 
 def settings_of(fleet: Fleet, target: str, file: str) -> Settings:
@@ -34,6 +34,7 @@ def settings_of(fleet: Fleet, target: str, file: str) -> Settings:
         min_available=fleet.serving.min_available,
         keep=fleet.serving.keep,
         memory=memory_limit(fleet.serving.resources.memory) if target != "local" else None,
+        tflite=fleet.serving.flags.get("prefer_tflite_model") is True,
     )
 
 
@@ -67,6 +68,7 @@ def settings_from_text(text: str) -> Settings:
     wrong = [name for name in words if not isinstance(known[name], str)]
     wrong += [name for name in numbers if not isinstance(known[name], int)]
     wrong += ["memory"] * (not isinstance(known.get("memory"), int | None))
+    wrong += ["tflite"] * (not isinstance(known.get("tflite"), bool | None))
     wrong += ["store_options"] * (not isinstance(known["store_options"], dict))
     if wrong:
         raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r}")

@@ -89,6 +89,7 @@ class KubernetesTarget:
                 keep=plain["keep"],
                 owner=str(helm_release(there) or ""),
                 memory=server_memory(there),
+                tflite=server_tflite(there),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TfsdeployError(
@@ -335,6 +336,14 @@ class KubernetesTarget:
 
 def server_memory(deployment: Manifest) -> int | None:
     """Bytes that one model server may have; None if nothing limits it."""
+    return memory_limit(_server(deployment).get("resources", {}).get("limits", {}).get("memory"))
+
+
+def server_tflite(deployment: Manifest) -> bool:
+    """Whether model servers load TFLite models."""
+    return "--prefer_tflite_model=true" in _server(deployment).get("args", ())
+
+
+def _server(deployment: Manifest) -> Manifest:
     containers = deployment["spec"]["template"]["spec"]["containers"]
-    server: Manifest = next((one for one in containers if one["name"] == "server"), {})
-    return memory_limit(server.get("resources", {}).get("limits", {}).get("memory"))
+    return next((one for one in containers if one["name"] == "server"), {})
