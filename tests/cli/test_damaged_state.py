@@ -59,6 +59,16 @@ def test_damaged_settings(home: FleetFolder, run: Run, name: str, content: str) 
         assert "tfsdeploy up" in ran.out + ran.err
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_copy_of_another_fleet_s_state_is_not_taken_for_its_own(home: FleetFolder, run: Run, name: str) -> None:
+    settings = home.path / "settings.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "fleet": "cinema"}))
+    ran = run(*COMMANDS[name])
+    assert ran.code == 1, ran
+    assert "this is the state of fleet cinema, in the folder of fleet shop" in ran.out + ran.err
+    assert home.path.exists()
+
+
 def test_settings_of_a_newer_version_are_read(home: FleetFolder, run: Run) -> None:
     settings = home.path / "settings.json"
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "later": [1]}))

@@ -25,8 +25,10 @@ from tfsdeploy.release.model import Rollout
 from tfsdeploy.release.transitions import begin
 from tfsdeploy.store.notes import FileNotes
 from tfsdeploy.store.refs import held
+from tfsdeploy.store.store import FileStore
 from tfsdeploy.targets.base import Settings
 from tfsdeploy.targets.local.state import FleetFolder
+from tfsdeploy.targets.local.target import LocalTarget
 from tfsdeploy.targets.local.units import Observed, UnitSpec, observed_to_text
 
 FLEET = """\
@@ -387,7 +389,6 @@ def test_a_pinned_model_takes_its_file_along(fleet: SmallFleet, run: Run, tmp_pa
     file = tmp_path / "fleet.yaml"
     file.write_text(FLEET.replace("ranker: {}", "ranker: {version: 1}  # ours"))
     from tfsdeploy.fleet.load import load_fleet
-    from tfsdeploy.targets.local.target import LocalTarget
 
     LocalTarget("shop", tmp_path / "home").write_pins(load_fleet(file).pins())
     assert run("promote", "ranker", "2").code == 0
@@ -420,6 +421,29 @@ def test_ctrl_c_says_how_to_go_on(promoting: subprocess.Popen[str], fleet: Small
     assert fleet.model("ranker").traffic == {1: 90, 2: 10}
     assert run("rollback", "ranker").code == 0
     assert fleet.model("ranker").traffic == {1: 100}
+
+
+@pytest.mark.parametrize(
+    ("words", "cut", "said"),
+    [
+        (("down", "--yes"), (LocalTarget, "remove"), "`tfsdeploy up` brings back what is missing"),
+        (("push", "ranker", "export/2"), (FileStore, "publish"), "`tfsdeploy versions ranker` shows what is published"),
+    ],
+)
+def test_ctrl_c_says_what_it_leaves(
+    words: tuple[str, ...],
+    cut: tuple[type, str],
+    said: str,
+    fleet: SmallFleet,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*cut, interrupted)
+    ran = run(*words)
+    assert (ran.code, said in ran.err, "the same command continues" in ran.err) == (130, True, True), ran.err
 
 
 def test_a_live_owner_is_left_alone_unless_one_insists(

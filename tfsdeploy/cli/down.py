@@ -12,7 +12,7 @@ import click
 from tfsdeploy.cli.call import Call
 from tfsdeploy.cli.command import command as declare
 from tfsdeploy.cli.command import fleet_options
-from tfsdeploy.errors import TfsdeployError
+from tfsdeploy.errors import Interrupted, TfsdeployError
 
 FORGET_SECONDS = 10.0
 
@@ -39,7 +39,13 @@ def command(call: Call) -> None:
     forget = _forget(call) if there else None
     # Also without settings: what an `up` that was killed has left goes too. It keeps its time itself.
     call.deadline.set(0)
-    target.remove(call.report, timeout=call.timeout)
+    try:
+        target.remove(call.report, timeout=call.timeout)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; part of fleet {target.fleet} may be gone, and what is left runs on",
+            hint="the same command continues; `tfsdeploy up` brings back what is missing",
+        ) from None
     if forget is not None and not _in_time(forget, min(call.timeout, FORGET_SECONDS)):
         call.report.warn("the store was not told that this fleet is gone, so `tfsdeploy gc` keeps what it needed")
     call.report.clear()

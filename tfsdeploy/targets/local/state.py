@@ -114,10 +114,18 @@ class FleetFolder:
         file = self.path / "settings.json"
         text = _read(file)
         try:
-            return None if text is None else settings_from_text(text)
+            settings = None if text is None else settings_from_text(text)
         except ValueError as error:
             hint = "remove the file and run `tfsdeploy up`, which writes it anew; what runs goes on meanwhile"
             raise TfsdeployError(f"not what `up` has written: {error}", where=str(file), hint=hint) from error
+        if settings is not None and settings.fleet != self.fleet_name:
+            # A copied folder names the other fleet's processes: nothing may be ended, or told of it, as its own.
+            raise TfsdeployError(
+                f"this is the state of fleet {settings.fleet}, in the folder of fleet {self.fleet_name}",
+                where=str(file),
+                hint=f"remove the folder if it is a copy; --fleet {settings.fleet} names that fleet itself",
+            )
+        return settings
 
     def write_settings(self, settings: Settings) -> None:
         """Remember what is applied."""
