@@ -50,6 +50,9 @@ _DENIED = _Meaning(
     "the store denies this to these credentials",
     "they need to list, read and write below it; to read is enough for replicas",
 )
+_NO_ROLE = _Meaning(
+    StoreClosed, "the identity's role cannot be assumed", "look at its trust policy, and at AWS_ROLE_ARN"
+)
 _THROTTLED = _Meaning(StoreAway, "the store asks to slow down", "try again later")
 _CHANGED = _Meaning(StoreAway, "the bytes were changed on their way to the store", "run this again")
 ALLOW = (
@@ -107,6 +110,12 @@ _STATUSES = {
     507: _Meaning(StoreError, "the store is full"),
 }
 
+_STS = "S3 error: Error performing POST REDACTED"
+"""How the client calls a question whose URL holds a token: that for a role's credentials."""
+
+_ENTRA = "oauth2/v2.0/token"
+"""Where Azure's identities get their tokens."""
+
 # What the transport's errors have in their text: the first that is found counts.
 _TRANSPORT = (
     ("incorrectly configured region", _REGION),
@@ -114,7 +123,22 @@ _TRANSPORT = (
     ("169.254.170.", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
     ("computeMetadata", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
     ("invalid_grant", _EXPIRED),
-    ("AssumeRole", _Meaning(StoreClosed, "the identity's role cannot be assumed", "look at its trust policy")),
+    (
+        _ENTRA,
+        _Meaning(
+            StoreClosed,
+            "the identity is given no token",
+            "look at AZURE_CLIENT_ID, AZURE_TENANT_ID and the federation of the identity",
+        ),
+    ),
+    (
+        "token file",
+        _Meaning(
+            StoreClosed,
+            "the token of the workload's identity cannot be read",
+            "look at AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or AZURE_FEDERATED_TOKEN_FILE",
+        ),
+    ),
     (
         "InvalidContentType",
         _Meaning(StoreClosed, "the endpoint speaks no TLS", "write http:// in storeOptions.endpoint"),
@@ -169,9 +193,11 @@ def meaning_of(error: BaseException, where: str) -> StoreError:
 
 
 def _by_answer(text: str) -> _Meaning:
-    if any(place in text for place in ("169.254.", "computeMetadata", "AssumeRole", "invalid_grant")):
+    if any(place in text for place in ("169.254.", "computeMetadata", "invalid_grant", _ENTRA)):
         # What the surroundings answer when they are asked for credentials is not what the store answers.
         return _by_transport(text)
+    if _STS in text and _STATUS.search(text):
+        return _NO_ROLE
     code = _CODE.search(text)
     if code and code[1] in _CODES:
         return _CODES[code[1]]

@@ -41,6 +41,8 @@ _AWS_CREDENTIALS = (
 
 GOOGLE_FILES = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_APPLICATION_CREDENTIALS")
 """The variables that name a file with Google's credentials, in the order in which they count."""
+_AWS_STS = "AWS_ENDPOINT_URL_STS"
+_AWS_TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 
 _SERVICE_ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS must name a service account's key file"
 # What the client's errors have in their text when it is made: the first that is found counts.
@@ -144,11 +146,31 @@ def _s3(bucket: str, options: Mapping[str, object]) -> dict[str, Any]:
         config["endpoint"] = endpoint.rstrip("/") if path_style else _host_of_bucket(endpoint, bucket)
     config["virtual_hosted_style_request"] = not path_style
     profile = _profile()
+    if not options.get("anonymous"):
+        _check_identity(f"s3://{bucket}")
     if not options.get("anonymous") and not any(os.environ.get(name) for name in _AWS_CREDENTIALS):
         config |= {ours: profile[theirs] for theirs, ours in _PROFILE.items() if profile.get(theirs)}
     region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     config["region"] = region or profile.get("region") or "us-east-1"
     return config
+
+
+def _check_identity(where: str) -> None:
+    """Refuse what the client would pass over, to ask for the machine's own identity instead, or fail without a reason.
+
+    Raises:
+        StoreClosed: says which variable is to blame.
+    """
+    given = {name for name in (*_AWS_CREDENTIALS, _AWS_TOKEN_FILE) if os.environ.get(name)}
+    if "AWS_ACCESS_KEY_ID" in given:
+        return
+    if "AWS_WEB_IDENTITY_TOKEN_FILE" in given:
+        if os.environ.get(_AWS_STS, "").startswith("http://"):
+            hint = "a token service is asked over TLS only; storeOptions.caFile names its authority, too"
+            raise StoreClosed(f"{_AWS_STS} is not https://", where=where, hint=hint)
+    elif given == {"AWS_CONTAINER_CREDENTIALS_FULL_URI"}:
+        hint = f"credentials of containers are asked for with a token, as on EKS: {_AWS_TOKEN_FILE} names its file"
+        raise StoreClosed(f"{_AWS_TOKEN_FILE} is not set", where=where, hint=hint)
 
 
 def _gs(_: str, options: Mapping[str, object]) -> dict[str, Any]:
