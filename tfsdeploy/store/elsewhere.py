@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,9 +15,10 @@ from tfsdeploy.store.bucket import Bucket, Entry, open_bucket
 from tfsdeploy.store.inside import Prefix
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import File
-from tfsdeploy.store.rehash import WORKERS, pieces
+from tfsdeploy.store.rehash import pieces
+from tfsdeploy.store.several import several
 from tfsdeploy.store.store import Store, file_store
-from tfsdeploy.store.tree import Progress, counter, silent
+from tfsdeploy.store.tree import Progress, silent
 
 
 class Elsewhere:
@@ -89,9 +89,8 @@ class Elsewhere:
 
 def _bring(bucket: Bucket, prefix: str, root: Path, progress: Progress) -> None:
     found = Prefix(bucket, prefix, None)
-    count = counter(progress, sum(found.sizes.values()))
 
-    def bring(item: tuple[str, Entry]) -> File:
+    def bring(item: tuple[str, Entry], count: Callable[[bytes], None]) -> File:
         name, entry = item
         digest = hashlib.sha256()
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +101,5 @@ def _bring(bucket: Bucket, prefix: str, root: Path, progress: Progress) -> None:
                 count(piece)
         return File(name, entry.size, digest.hexdigest())
 
-    with ThreadPoolExecutor(WORKERS, "bring") as pool:
-        found.check_true(tuple(pool.map(bring, found.entries.items())))
+    found.check_true(several(bring, found.entries.items(), sum(found.sizes.values()), progress))
     found.check_unchanged()

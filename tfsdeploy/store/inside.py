@@ -14,8 +14,9 @@ from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Sent
 from tfsdeploy.store.hold import Hold
 from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, decode, digest_of
-from tfsdeploy.store.rehash import WORKERS, hash_object, hash_objects, pieces
+from tfsdeploy.store.rehash import hash_object, hash_objects, pieces
 from tfsdeploy.store.sending import part_bytes, send
+from tfsdeploy.store.several import WORKERS
 from tfsdeploy.store.skeleton import describe
 from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged

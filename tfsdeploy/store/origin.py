@@ -12,7 +12,7 @@ from tfsdeploy.store.record import File
 from tfsdeploy.store.savedmodel import SavedModelInfo, inspect
 from tfsdeploy.store.sending import OnDisk, send
 from tfsdeploy.store.source import look_at
-from tfsdeploy.store.tree import Progress, counter, hash_file, size_of
+from tfsdeploy.store.tree import Progress
 
 
 class Origin(Protocol):
@@ -54,9 +54,7 @@ class Folder:
 
     def hashed(self, progress: Progress) -> tuple[File, ...]:
         """See `Origin.hashed`."""
-        files = self._source.files
-        count = counter(progress, size_of(files))
-        return tuple(sorted(File(name, *hash_file(path, count)) for name, path in files.items()))
+        return self._source.hashed(progress)
 
     def send(self, bucket: Bucket, folder: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
         """See `Origin.send`."""

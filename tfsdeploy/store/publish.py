@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tfsdeploy.errors import Busy
@@ -14,6 +14,7 @@ from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, digest_of, encode, read
 from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.savedmodel import SAVED_MODEL, TFLITE, inspect
+from tfsdeploy.store.several import several
 from tfsdeploy.store.source import (
     ATTEMPTS,
     check_no_alias,
@@ -25,7 +26,7 @@ from tfsdeploy.store.source import (
     same_or_busy,
 )
 from tfsdeploy.store.staging import PREFIX, staging, sweep
-from tfsdeploy.store.tree import Progress, counter, hash_file, silent, size_of
+from tfsdeploy.store.tree import Progress, hash_file, silent, size_of
 
 
 def publish(
@@ -65,7 +66,7 @@ def publish(
         files = looked_at.files
         if version is not None and os.path.lexists(folder / str(version)):
             # No copy is needed to say no, or that there is nothing to do.
-            hashed = _hashed(files, progress)
+            hashed = looked_at.hashed(progress)
             looked_at.check_unchanged()
             return _same_or_busy(folder, model_name, version, digest_of(hashed)), True
         if version is not None:
@@ -106,7 +107,7 @@ def adopt(
             return read(path, model_name, version), True
         info = inspect(path)
         looked_at = look_at(path)
-        record = new_record(model_name, version, _hashed(looked_at.files, progress), info, said)
+        record = new_record(model_name, version, looked_at.hashed(progress), info, said)
         looked_at.check_unchanged()
         temporary = folder / f"{PREFIX}record-{uuid.uuid4().hex}"
         try:
@@ -175,14 +176,12 @@ def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> R
 def _copy(files: Mapping[str, Path], place: Path, progress: Progress) -> tuple[File, ...]:
     """Copy and hash; owners and modes of the source do not come along."""
     place.chmod(0o755)
-    count, copied = counter(progress, size_of(files)), []
-    for name, path in files.items():
+    for name in files:
         durable.make_folders((place / name).parent)
+
+    def copied(item: tuple[str, Path], count: Callable[[bytes], None]) -> File:
+        name, path = item
         with durable.new_file(place / name) as copy:
-            copied.append(File(name, *hash_file(path, copy.write, count)))
-    return tuple(sorted(copied))
+            return File(name, *hash_file(path, copy.write, count))
 
-
-def _hashed(files: Mapping[str, Path], progress: Progress) -> tuple[File, ...]:
-    count = counter(progress, size_of(files))
-    return tuple(sorted(File(name, *hash_file(path, count)) for name, path in files.items()))
+    return tuple(sorted(several(copied, files.items(), size_of(files), progress)))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.record import File, Record
-from tfsdeploy.store.tree import Progress, counter
+from tfsdeploy.store.several import several
+from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged
-
-WORKERS = 4
 
 
 def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progress) -> tuple[File, ...]:
@@ -30,27 +27,12 @@ def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progres
         Replaced: one changed since it was listed.
         StoreError: one cannot be read.
     """
-    count = counter(progress, sum(entry.size for entry in entries.values()))
-    ended = threading.Event()
 
-    def hashed(item: tuple[str, Entry]) -> File:
-        return hash_object(bucket, *item, heard)
+    def hashed(item: tuple[str, Entry], count: Callable[[bytes], None]) -> File:
+        return hash_object(bucket, *item, count)
 
-    def heard(piece: bytes) -> None:
-        if ended.is_set():
-            raise _Ended
-        count(piece)
-
-    with ThreadPoolExecutor(WORKERS, "hash") as pool:
-        try:
-            return tuple(sorted(pool.map(hashed, entries.items())))
-        finally:
-            # Another one failed, or the user interrupted: nobody reads on to the end of what may be large.
-            ended.set()
-
-
-class _Ended(Exception):
-    """Nobody wants to know any more."""
+    total = sum(entry.size for entry in entries.values())
+    return tuple(sorted(several(hashed, entries.items(), total, progress)))
 
 
 def verify(bucket: Bucket, record: Record, progress: Progress) -> None:

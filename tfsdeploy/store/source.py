@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,8 @@ from tfsdeploy.processes import who
 from tfsdeploy.store.record import File, Record, digest_of
 from tfsdeploy.store.said import Said
 from tfsdeploy.store.savedmodel import SavedModelInfo, signatures_to_plain
-from tfsdeploy.store.tree import files_of, fingerprint
+from tfsdeploy.store.several import several
+from tfsdeploy.store.tree import Progress, files_of, fingerprint, hash_file, size_of
 from tfsdeploy.store.verify import Damaged
 
 ATTEMPTS = 20
@@ -38,6 +39,19 @@ class Source:
     path: Path
     files: Mapping[str, Path]
     fingerprint: str
+
+    def hashed(self, progress: Progress) -> tuple[File, ...]:
+        """Every file with its SHA-256, sorted.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+
+        def hashed(item: tuple[str, Path], count: Callable[[bytes], None]) -> File:
+            name, path = item
+            return File(name, *hash_file(path, count))
+
+        return tuple(sorted(several(hashed, self.files.items(), size_of(self.files), progress)))
 
     def check_unchanged(self) -> None:
         """Refuse what was touched since.

@@ -1,0 +1,42 @@
+"""Files that are gone over several at a time: all are heard of, and the failure of one ends the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tfsdeploy.store.several import WORKERS, several
+
+
+def test_answers_come_in_order_and_every_byte_counts() -> None:
+    heard: list[tuple[int, int]] = []
+
+    def length(item: bytes, count: Callable[[bytes], None]) -> int:
+        for _ in range(2):
+            count(item)
+        return len(item)
+
+    items = [b"x" * size for size in range(20)]
+    found = several(length, items, 2 * sum(range(20)), lambda done, total: heard.append((done, total)))
+    assert found == tuple(range(20))
+    assert heard == sorted(heard)
+    assert heard[-1] == (380, 380)
+
+
+def test_the_failure_of_one_ends_the_others() -> None:
+    begun = threading.Barrier(WORKERS)
+    numbers = []
+
+    def endless(number: int, count: Callable[[bytes], None]) -> None:
+        numbers.append(number)
+        begun.wait(30)
+        if number == 1:
+            raise ValueError("the second one")
+        while True:
+            count(b"x")
+
+    with pytest.raises(ValueError, match="the second one"):
+        several(endless, range(100), 0, lambda done, total: None)
+    assert sorted(numbers) == list(range(WORKERS))
