@@ -171,7 +171,9 @@ def decode(text: str | bytes, where: str) -> Record:
             text=text,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidRecord(f"not a commit record: {type(error).__name__}: {error}", where=where) from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        hint = "if its version is whole, remove this file, and `tfsdeploy adopt MODEL N` makes another"
+        raise InvalidRecord(f"not a commit record: {why}", where=where, hint=hint) from error
     if wrong := _unfit([file.path for file in files]):
         raise InvalidRecord(wrong, where=where)
     if record.digest != digest_of(files):
