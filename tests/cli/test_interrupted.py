@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM in the midst of `verify` and `gc`: they end at once, say how far they came, and leave nothing."""
+"""Ctrl-C or SIGTERM in the midst of a command: it ends at once, says how far it came, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tfsdeploy.store.gc import Row, collect
 from tfsdeploy.store.notes import BucketNotes
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.refs import remember
+from tfsdeploy.store.store import FileStore
 
 LIMIT = 60.0
 Interrupted = Callable[..., tuple[dict[str, Any], str]]
@@ -110,6 +111,14 @@ def test_gc(number: signal.Signals, store: ObjectStore, interrupted: Interrupted
         store.verify(record)
     _collect(store)
     assert (store.versions("m"), store.uncommitted("m")) == ([2, 4], [])
+
+
+def test_mirror(store: ObjectStore, interrupted: Interrupted, tmp_path: Path) -> None:
+    """What has come to a folder of this machine by then is gone, too."""
+    copies = FileStore(tmp_path / "copies")
+    document, _ = interrupted(signal.SIGTERM, "m/2/a.txt", "mirror", copies.root.as_uri(), "m")
+    assert [row["version"] for row in document["versions"]] == [1]
+    assert (copies.versions("m"), copies.uncommitted("m")) == ([1], [])
 
 
 def _collect(store: ObjectStore) -> list[Row]:
