@@ -106,9 +106,9 @@ def figures() -> list[Figure]:
             with _core(1):
                 call = _bare(folder / "model" / "1")
                 _tell_heads()
-                sizes = ((SMALL, SMALL), (LARGE, LARGE_MESSAGE))
-                ways = [_told(one) for size in sizes for one in _measure(peers, call, *size)]
+                ways = [_told(one) for one in _measure(peers, call, SMALL, SMALL)]
                 memory = peers[0].process.memory_info().rss
+                ways += (_told(one) for one in _measure(peers, call, LARGE, LARGE_MESSAGE))
                 rate = next(one.per_second[-1] for one in ways if one.name == "REST")
                 calm, loading = _while_loading(server, folder, rate / 2)
         with _core(0):
