@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the main job on this machine: a fleet, a promote, a rollback, no request dropped
 	@$(BIN)/python -m examples.demo
 
-test: lint $(READY) ## every test that needs no root (about 25 minutes on two cores)
+test: lint $(READY) ## every test that needs no root (about 20 minutes on two cores)
 	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -m "not scenario and not bench and not cluster and not docker and not chart and not nfs"
 	$(BIN)/python -m pytest -q -m "scenario" tests/scenarios --modes embedded
 
