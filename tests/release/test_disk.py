@@ -109,6 +109,25 @@ def full_disk(path: str) -> str:
     return "written"
 
 
+def test_a_history_can_be_read_while_others_let_go_of_its_oldest(tmp_path: Path) -> None:
+    few = ReleaseFolder(tmp_path, kept=2)
+    first(few)
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER.replace("kept=100_000", "kept=2"), str(tmp_path)], stdout=subprocess.PIPE
+    ) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            present = few.read()
+            assert present is not None
+            while present.generation < 300:
+                assert few.history()
+                present = few.read()
+                assert present is not None
+        finally:
+            writer.kill()
+
+
 def test_a_full_disk_leaves_the_fleet_as_it_was(tmp_path: Path) -> None:
     folder = ReleaseFolder(tmp_path)
     before = first(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tfsdeploy.errors import TfsdeployError
@@ -90,10 +90,9 @@ class ReleaseFolder:
 
     def _older(self) -> Iterator[Entry]:
         for file in (self._folder / "history").glob("*.json"):
-            try:
+            # A command that writes a generation meanwhile lets go of the oldest one.
+            with suppress(FileNotFoundError, InvalidRelease):
                 yield decode_entry(file.read_bytes())
-            except InvalidRelease:
-                continue
 
     def _keep_history(self, present: Release) -> None:
         folder = self._folder / "history"
