@@ -62,6 +62,19 @@ def test_files_that_variables_name_go_with_them(tmp_path: Path) -> None:
         to_hand_over("gs://models", {}, environment, FOLDER)
 
 
+def test_of_google_s_files_the_first_in_their_order_is_handed_over_alone(tmp_path: Path) -> None:
+    account, user = tmp_path / "account.json", tmp_path / "user.json"
+    account.write_text('{"type": "service_account"}')
+    user.write_text('{"type": "authorized_user"}')
+    environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(user), "GOOGLE_SERVICE_ACCOUNT": str(account)}
+    found = to_hand_over("gs://models", {}, environment, FOLDER)
+    assert found["google.json"] == account.read_bytes()
+    assert json.loads(found[CREDENTIALS]) == {"GOOGLE_SERVICE_ACCOUNT": f"{FOLDER}/google.json"}
+    # Nobody looks at the other one, so it may be gone.
+    user.unlink()
+    assert to_hand_over("gs://models", {}, environment, FOLDER) == found
+
+
 def test_what_is_handed_over_anew_opens_the_next_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYS:
         # What it makes of this process's variables ends with the test.

@@ -66,7 +66,10 @@ def to_hand_over(
     if scheme == "s3":
         variables = profile_variables(environment) | variables
     for name in GOOGLE_FILES:
-        if name in variables:
+        if GOOGLE in found:
+            # The first one counts, and is the only one that will be there.
+            variables.pop(name, None)
+        elif name in variables:
             found[GOOGLE] = _content(name, variables[name])
             variables[name] = f"{folder}/{GOOGLE}"
     variables = {name: value for name, value in variables.items() if name not in _OF_THIS_MACHINE}
