@@ -40,11 +40,13 @@ class Identities:
         port: of the store, Entra, and as a proxy the container endpoints.
         tls_port: of STS, which clients ask over TLS only; its authority is ``TLS / "ca.crt"``.
         refused: the status that whoever asks for credentials gets; None: credentials.
+        said: what is said with it; None: as little as can be.
     """
 
     port: int = 0
     tls_port: int = 0
     refused: int | None = None
+    said: str | None = None
 
     def answer(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
         """Status and body of an answer."""
@@ -66,7 +68,7 @@ class Identities:
 
     def _given(self, right: bool, credentials: str, denied: str) -> tuple[int, str]:
         if self.refused is not None:
-            return self.refused, denied
+            return self.refused, denied if self.said is None else self.said
         return (200, credentials) if right else (401, denied)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.identities import CLIENT, CONTENT, ROLE, SECRETS, TENANT, TLS, TOKEN, Identities, identities
+from tests.ports import free_ports
 from tests.s3 import PUBLIC, S3
-from tfsdeploy.store.answers import StoreClosed
+from tfsdeploy.store.answers import StoreAway, StoreClosed
 from tfsdeploy.store.bucket import Bucket, open_bucket
 from tfsdeploy.targets.local.credentials import is_credential
 
@@ -87,6 +88,53 @@ def test_who_gives_none_is_not_taken_for_the_store(
     with pytest.raises(StoreClosed, match=words) as raised:
         _open(given, kind, tmp_path, monkeypatch).get("a")
     assert not [secret for secret in SECRETS if secret in str(raised.value)]
+
+
+NOT_NOW = "who gives the identity its credentials does not answer, or not now"
+
+
+@pytest.mark.parametrize("refused", [408, 429, 500, 503])
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_gives_none_just_now_is_asked_again(
+    kind: str, refused: int, given: Identities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.refused = refused
+    bucket = _open(given, kind, tmp_path, monkeypatch)
+    with pytest.raises(StoreAway, match=NOT_NOW) as raised:
+        bucket.get("a")
+    assert not [secret for secret in SECRETS if secret in str(raised.value)]
+    given.refused = None
+    assert bucket.get("a") == CONTENT
+
+
+@pytest.mark.parametrize("code", ["Throttling", "IDPCommunicationError"])
+def test_sts_says_400_where_it_is_only_busy(
+    code: str, given: Identities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.refused, given.said = 400, f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
+    with pytest.raises(StoreAway, match=NOT_NOW):
+        _open(given, "web identity", tmp_path, monkeypatch).get("a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "scheme"),
+    [("web identity", "AWS_ENDPOINT_URL_STS", "https"), ("federated token", "AZURE_AUTHORITY_HOST", "http")],
+)
+def test_who_gives_them_does_not_listen(
+    kind: str, name: str, scheme: str, given: Identities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, kind, {**KINDS[kind], name: f"{scheme}://127.0.0.1:{free_ports(1)[0]}"})
+    with pytest.raises(StoreAway, match=NOT_NOW):
+        _open(given, kind, tmp_path, monkeypatch).get("a")
+
+
+def test_a_certificate_of_who_gives_them_does_not_pass(
+    given: Identities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _open(given, "web identity", tmp_path, monkeypatch)
+    bucket = open_bucket("s3://models/prod", {"endpoint": f"http://127.0.0.1:{given.port}", "region": "us-east-1"})
+    with pytest.raises(StoreClosed, match="nobody trusted signed its certificate"):
+        bucket.get("a")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "task of ECS"])

@@ -50,8 +50,19 @@ _DENIED = _Meaning(
     "the store denies this to these credentials",
     "they need to list, read and write below it; to read is enough for replicas",
 )
+_NO_CREDENTIALS = _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)
 _NO_ROLE = _Meaning(
     StoreClosed, "the identity's role cannot be assumed", "look at its trust policy, and at AWS_ROLE_ARN"
+)
+_NO_TOKEN = _Meaning(
+    StoreClosed,
+    "the identity is given no token",
+    "look at AZURE_CLIENT_ID, AZURE_TENANT_ID and the federation of the identity",
+)
+_NOT_NOW = _Meaning(
+    StoreAway,
+    "who gives the identity its credentials does not answer, or not now",
+    "try again later; if it never does, look at AWS_ENDPOINT_URL_STS or AZURE_AUTHORITY_HOST",
 )
 _THROTTLED = _Meaning(StoreAway, "the store asks to slow down", "try again later")
 _CHANGED = _Meaning(StoreAway, "the bytes were changed on their way to the store", "run this again")
@@ -110,27 +121,23 @@ _STATUSES = {
     507: _Meaning(StoreError, "the store is full"),
 }
 
-_STS = "S3 error: Error performing POST REDACTED"
-"""How the client calls a question whose URL holds a token: that for a role's credentials."""
+# What is in the text if somebody other than the store was asked, for an identity's credentials, and what it means if
+# these are refused: AWS STS (the client hides a URL that holds a token), Entra, and the agents of ECS and EKS.
+_GIVERS = (
+    ("S3 error: Error performing POST REDACTED", _NO_ROLE),
+    ("oauth2/v2.0/token", _NO_TOKEN),
+    ("169.254.170.", _NO_CREDENTIALS),
+)
 
-_ENTRA = "oauth2/v2.0/token"
-"""Where Azure's identities get their tokens."""
+_PASSING = {"Throttling", "ThrottlingException", "IDPCommunicationError"}
+"""The <Code> of STS where it says 400 and means that it may be asked again."""
 
 # What the transport's errors have in their text: the first that is found counts.
 _TRANSPORT = (
     ("incorrectly configured region", _REGION),
-    ("169.254.169.254", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
-    ("169.254.170.", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
-    ("computeMetadata", _Meaning(StoreClosed, "no credentials were found", _CREDENTIALS)),
+    ("169.254.169.254", _NO_CREDENTIALS),
+    ("computeMetadata", _NO_CREDENTIALS),
     ("invalid_grant", _EXPIRED),
-    (
-        _ENTRA,
-        _Meaning(
-            StoreClosed,
-            "the identity is given no token",
-            "look at AZURE_CLIENT_ID, AZURE_TENANT_ID and the federation of the identity",
-        ),
-    ),
     (
         "token file",
         _Meaning(
@@ -193,22 +200,37 @@ def meaning_of(error: BaseException, where: str) -> StoreError:
 
 
 def _by_answer(text: str) -> _Meaning:
-    if any(place in text for place in ("169.254.", "computeMetadata", "invalid_grant", _ENTRA)):
-        # What the surroundings answer when they are asked for credentials is not what the store answers.
+    # What the surroundings answer when they are asked for credentials is not what the store answers.
+    if any(place in text for place in ("169.254.169.254", "computeMetadata", "invalid_grant")):
         return _by_transport(text)
-    if _STS in text and _STATUS.search(text):
-        return _NO_ROLE
+    for place, refused in _GIVERS:
+        if place in text:
+            return _by_giver(text, refused)
     code = _CODE.search(text)
     if code and code[1] in _CODES:
         return _CODES[code[1]]
-    status = _STATUS.search(text) or _ANSWERED.search(text)
-    if status is None:
+    number = _status(text)
+    if number is None:
         return _by_transport(text)
-    number = int(status[1])
     if number in _STATUSES:
         return _STATUSES[number]
     shown = f" {code[1]}" if code else ""
     return _Meaning(StoreAway if number >= 500 else StoreError, f"the store answers {number}{shown}")
+
+
+def _by_giver(text: str, refused: _Meaning) -> _Meaning:
+    number, code = _status(text), _CODE.search(text)
+    if number is None:
+        found = _by_transport(text)
+        # Such as a certificate: that does not pass.
+        return found if found.kind is StoreClosed else _NOT_NOW
+    passes = number in (408, 429) or number >= 500 or (code is not None and code[1] in _PASSING)
+    return _NOT_NOW if passes else refused
+
+
+def _status(text: str) -> int | None:
+    found = _STATUS.search(text) or _ANSWERED.search(text)
+    return int(found[1]) if found else None
 
 
 def _by_transport(text: str) -> _Meaning:
