@@ -88,6 +88,26 @@ def test_damaged_release(home: FleetFolder, run: Run, name: str) -> None:
         assert "TensorFlow" in ran.out, "the table is whole"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify",),
+        ("mirror", "file://./elsewhere"),
+        ("adopt", "ranker", "1"),
+        ("push", "ranker", "shop/half_plus_three", "--version", "7"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_store_that_is_there_is_used_without_the_release(
+    home: FleetFolder, run: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (home.path / "release.json").write_text("{")
+    assert run(*(word.replace("file://.", tmp_path.as_uri()) for word in words)).code == 0
+    # What the fleet needs is not known, so nothing is removed.
+    told = run("gc", "--yes")
+    assert (told.code, "release.json" in told.err) == (1, True), told
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "down"])
 def test_folder_of_somebody_else(home: FleetFolder, tmp_path: Path, name: str) -> None:
     home.path.chmod(0o000)

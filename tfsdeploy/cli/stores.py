@@ -102,11 +102,13 @@ def models_of(call: Call) -> StoredModels:
     else:
         settings = call.settings
         models = StoredModels(settings.store, settings.store_options)
-    if settings is not None and _has_versions(call):
+    if settings is None:
+        return models
+    try:
+        models.store.check_there()
+    except TfsdeployError as error:
         # An empty store made in its place would give numbers away anew that the fleet's history knows.
-        try:
-            models.store.check_there()
-        except TfsdeployError as error:
+        if _has_versions(call):
             hint = error.hint or "mount it again"
             error.hint = f"fleet {settings.fleet} serves on without it; {hint}"
             raise
