@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,13 @@ import yaml
 from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tests.deploy.small_fleet import SmallFleet, small_fleet
+from tests.s3 import REGION, S3
+from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.processes import boot_id, identity
+from tfsdeploy.release.disk import ReleaseFolder
 from tfsdeploy.release.model import Rollout
 from tfsdeploy.release.transitions import begin
-from tfsdeploy.store.notes import FileNotes
+from tfsdeploy.store.notes import BucketNotes, FileNotes
 from tfsdeploy.store.refs import held
 from tfsdeploy.store.store import FileStore
 from tfsdeploy.targets.base import Settings
@@ -47,14 +50,22 @@ def fleet(tmp_path: Path, run: Run) -> Iterator[SmallFleet]:
     """A fleet that the command line finds in its state home; versions 1 to 3 are in the store."""
     (tmp_path / "fleet.yaml").write_text(FLEET)
     (tmp_path / "other.yaml").write_text(FLEET)
-    for version in (1, 2, 3):
-        write_saved_model(tmp_path / "export" / str(version), version)
+    _push(run, tmp_path, 1, 2, 3)
+    with _at_home(tmp_path, (tmp_path / "models").as_uri(), {}) as running:
+        yield running
+
+
+def _push(run: Run, folder: Path, *versions: int) -> None:
+    for version in versions:
+        write_saved_model(folder / "export" / str(version), version)
         assert run("push", "ranker", f"export/{version}", "--version", str(version)).code == 0
-    home = FleetFolder(tmp_path / "home", "shop")
+
+
+@contextmanager
+def _at_home(folder: Path, store: str, options: dict[str, object]) -> Iterator[SmallFleet]:
+    home = FleetFolder(folder / "home", "shop")
     home.make()
-    home.write_settings(
-        Settings("shop", "local", str(tmp_path / "fleet.yaml"), (tmp_path / "models").as_uri(), {}, 3, 2, 1)
-    )
+    home.write_settings(Settings("shop", "local", str(folder / "fleet.yaml"), store, options, 3, 2, 1))
     here = identity(os.getpid())
     assert here is not None
     (home.supervisor / "observed.json").write_text(observed_to_text(Observed(boot_id(), here)))
@@ -282,6 +293,34 @@ def test_the_store_is_told_what_a_fleet_needs_before_it_does(fleet: SmallFleet, 
     document = run("status", "-o", "json").document("status")
     assert (document["models"]["ranker"]["traffic"], document["models"]["ranker"]["loaded"]) == ({"2": 100}, [1, 2])
     assert run("gc", "-o", "json").document("gc")["fleets"] == ["shop"]
+
+
+def test_a_bucket_is_told_before_the_generation_is_written(
+    s3: S3, s3_bucket: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows of what could not be released because the disk was full."""
+    spec = yaml.safe_load(FLEET)
+    spec |= {"store": s3_bucket, "storeOptions": dict(s3.options), "gateway": {"rest": 0, "grpc": 0}}
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(spec))
+    _push(run, tmp_path, 1)
+    notes = BucketNotes(s3.open(s3_bucket))
+
+    def full(*_: object) -> None:
+        raise TfsdeployError("the disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ReleaseFolder, "swap", full)
+        told = run("up")
+    assert (told.code, "the disk is full" in told.err) == (1, True), told
+    assert held(notes) == {"shop": {"ranker": {1}}}
+    with _at_home(tmp_path, s3_bucket, {"endpoint": s3.endpoint, "region": REGION}) as fleet:
+        _push(run, tmp_path, 2)
+        with monkeypatch.context() as disk:
+            disk.setattr(ReleaseFolder, "swap", full)
+            told = run("promote", "ranker", "2")
+        assert "the disk is full" in told.err, told
+        assert (set(fleet.model("ranker").versions), held(notes)) == ({1}, {"shop": {"ranker": {1, 2}}})
+        assert run("promote", "ranker", "2").code == 0
 
 
 def test_history(fleet: SmallFleet, run: Run) -> None:
