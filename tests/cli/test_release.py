@@ -295,6 +295,18 @@ def test_the_store_is_told_what_a_fleet_needs_before_it_does(fleet: SmallFleet, 
     assert run("gc", "-o", "json").document("gc")["fleets"] == ["shop"]
 
 
+def test_damaged_marks_are_named(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
+    """`gc` stops at them; a promote goes on, and says that `gc` may not know of it."""
+    marks = tmp_path / "models" / ".tfsdeploy" / "marks" / "ranker.json"
+    marks.parent.mkdir(parents=True)
+    for version, content in ((2, "[" * 100_000), (3, "[]"), (1, '{"sweeping": ["x"]}'), (2, "{")):
+        marks.write_text(content)
+        told = run("promote", "ranker", str(version))
+        assert (told.code, "marks/ranker.json: these marks are damaged (remove them" in told.err) == (0, True), told
+    assert "these marks are damaged" in run("gc").err
+    assert held(FileNotes(tmp_path / "models")) == {"shop": {"ranker": {1, 2, 3}}}
+
+
 def test_a_bucket_is_told_before_the_generation_is_written(
     s3: S3, s3_bucket: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,9 +116,17 @@ def held(notes: Notes) -> dict[str, dict[str, set[int]]]:
 
 
 def sweeping(notes: Notes, model: str) -> set[int]:
-    """The versions of a model that `gc` has begun to remove."""
-    content = notes.read(f"{MARKS}/{model}.json")
-    return set() if content is None else {int(number) for number in json.loads(content)["sweeping"]}
+    """The versions of a model that `gc` has begun to remove.
+
+    Raises:
+        TfsdeployError: its marks are nonsense.
+    """
+    name = f"{MARKS}/{model}.json"
+    content = notes.read(name)
+    try:
+        return set() if content is None else set(map(int, json.loads(content)["sweeping"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise TfsdeployError("these marks are damaged", where=name, hint="remove them: they only put off") from error
 
 
 def encode(lives: Mapping[str, Life]) -> bytes:
