@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "store" / "answers
 class _Handler(BaseHTTPRequestHandler):
     status, body = 200, b""
     ranges: ClassVar[list[str | None]] = []
+    signed: ClassVar[list[str]] = []
 
     def do_HEAD(self) -> None:
         self.send_response(self.status)
@@ -33,6 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.ranges.append(self.headers["Range"])
+        self.signed.append(self.headers["Authorization"] or "")
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
@@ -103,6 +106,37 @@ def test_why_it_is_not_told_what_is_there(endpoint: str, monkeypatch: pytest.Mon
     with pytest.raises(StoreError, match="refuses this machine's clock"):
         open_bucket("s3://models/prod", {"endpoint": endpoint}).stat("a")
     assert asked == ["bytes=0-0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "profile", "region"),
+    [
+        ({"region": "eu-central-1"}, {"AWS_REGION": "us-west-2"}, "", "eu-central-1"),
+        ({}, {"AWS_REGION": "us-west-2"}, "[default]\nregion = sa-east-1\n", "us-west-2"),
+        ({}, {}, "[default]\nregion = sa-east-1\n", "sa-east-1"),
+        ({}, {}, "", "us-east-1"),
+    ],
+)
+def test_the_region_that_requests_are_signed_for(
+    options: dict[str, object],
+    environment: dict[str, str],
+    profile: str,
+    region: str,
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "config").write_text(profile)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    files = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    for name, value in (environment | files).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(_Handler, "body", b"hello")
+    monkeypatch.setattr(_Handler, "signed", signed := [])
+    assert open_bucket("s3://models", {"endpoint": endpoint, **options}).get("a") == b"hello"
+    (authorization,) = signed
+    assert re.search(rf"Credential={KEY}/\d{{8}}/{region}/s3/aws4_request,", authorization), authorization
 
 
 def test_no_credentials_anywhere(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
