@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -14,8 +15,8 @@ from tests.fault_proxy import fault_proxy
 from tests.s3 import S3
 from tfsdeploy.errors import Busy, TfsdeployError, UsageError
 from tfsdeploy.names import RECORD_FILE
-from tfsdeploy.store import claim, hold, inside, sending
-from tfsdeploy.store.answers import StoreError
+from tfsdeploy.store import claim, hold, inside, rehash, sending, several
+from tfsdeploy.store.answers import StoreAway, StoreError
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.elsewhere import Elsewhere
@@ -182,11 +183,20 @@ def moving(limit: int) -> Iterator[list[str]]:
 @pytest.mark.parametrize("changed", [False, True])
 @pytest.mark.parametrize("there", ["inside", "another bucket"])
 def test_what_was_interrupted_goes_on(
-    there: str, changed: bool, s3: S3, store: ObjectStore, root: Bucket, s3_bucket: str, example: Example
+    there: str,
+    changed: bool,
+    s3: S3,
+    store: ObjectStore,
+    root: Bucket,
+    s3_bucket: str,
+    example: Example,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = f"interrupted-{changed:d}-{s3_bucket.split('/')[2]}"
     source = root if there == "inside" else s3.open(s3.make_bucket(name))
     url = upload(source, "run-7", example(files={**LARGE, "assets/more": b"c\n"}))
+    # One copy after the other: one that nobody has read when another one fails is made anew.
+    monkeypatch.setattr(several, "WORKERS", 1)
     with Elsewhere(url, store, s3.options).origin() as origin:
         with moving(2) as before, pytest.raises(KeyboardInterrupt):
             store.publish("m", origin, None)
@@ -202,6 +212,32 @@ def test_what_was_interrupted_goes_on(
     assert (record.version, heard[-1]) == (1, (record.bytes, record.bytes))
     assert sorted([*before, *after]) == sorted(["extra", "more", "saved_model.pb", "words", *again])
     store.verify(record)
+
+
+@pytest.mark.parametrize("largest", [inside.COPY_BYTES, 0], ids=["copied", "sent on"])
+def test_the_failure_of_one_copy_ends_the_others(
+    largest: int, s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large they are, at their next piece."""
+    url = upload(root, "training/run-7", example(files=LARGE))
+    reading, whole, failing = threading.Event(), list[str](), "assets/words"
+
+    def endless(bucket: Bucket, entry: Entry) -> Iterator[bytes]:
+        if not entry.key.endswith(failing):
+            reading.set()
+            for _ in range(100_000):
+                yield b"x"
+            whole.append(entry.key)
+            return
+        assert reading.wait(30)
+        raise StoreAway("the store went away")
+
+    monkeypatch.setattr(inside, "COPY_BYTES", largest)
+    monkeypatch.setattr(inside, "pieces", endless)
+    monkeypatch.setattr(rehash, "pieces", endless)
+    with Elsewhere(url, store, s3.options).origin() as origin, pytest.raises(StoreAway, match="went away"):
+        store.publish("m", origin, 7)
+    assert (whole, store.versions("m")) == ([], [])
 
 
 def test_any_key_is_a_folder(s3: S3, store: ObjectStore, root: Bucket, example: Example) -> None:

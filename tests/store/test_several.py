@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
-from tfsdeploy.store.several import WORKERS, several
+from tfsdeploy.store.several import WORKERS, Count, several
 
 
 def test_answers_come_in_order_and_every_byte_counts() -> None:
     heard: list[tuple[int, int]] = []
 
-    def length(item: bytes, count: Callable[[bytes], None]) -> int:
+    def twice(item: int, count: Count) -> int:
         for _ in range(2):
             count(item)
-        return len(item)
+        return item
 
-    items = [b"x" * size for size in range(20)]
-    found = several(length, items, 2 * sum(range(20)), lambda done, total: heard.append((done, total)))
+    found = several(twice, range(20), 2 * sum(range(20)), lambda done, total: heard.append((done, total)))
     assert found == tuple(range(20))
     assert heard == sorted(heard)
     assert heard[-1] == (380, 380)
@@ -28,12 +26,12 @@ def test_answers_come_in_order_and_every_byte_counts() -> None:
 def test_the_failure_of_one_ends_the_others() -> None:
     begun = threading.Barrier(WORKERS)
 
-    def endless(number: int, count: Callable[[bytes], None]) -> None:
+    def endless(number: int, count: Count) -> None:
         begun.wait(30)
         if number == 1:
             raise ValueError("the second one")
         while True:
-            count(b"x")
+            count(1)
 
     with pytest.raises(ValueError, match="the second one"):
         several(endless, range(WORKERS), 0, lambda done, total: None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from tfsdeploy.store.inside import Prefix
 from tfsdeploy.store.objects import ObjectStore
 from tfsdeploy.store.record import File
 from tfsdeploy.store.rehash import pieces
-from tfsdeploy.store.several import several
+from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.store import Store, file_store
 from tfsdeploy.store.tree import Progress, silent
 
@@ -90,7 +90,7 @@ class Elsewhere:
 def _bring(bucket: Bucket, prefix: str, root: Path, progress: Progress) -> None:
     found = Prefix(bucket, prefix, None)
 
-    def bring(item: tuple[str, Entry], count: Callable[[bytes], None]) -> File:
+    def bring(item: tuple[str, Entry], count: Count) -> File:
         name, entry = item
         digest = hashlib.sha256()
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _bring(bucket: Bucket, prefix: str, root: Path, progress: Progress) -> None:
             for piece in pieces(bucket, entry):
                 digest.update(piece)
                 stream.write(piece)
-                count(piece)
+                count(len(piece))
         return File(name, entry.size, digest.hexdigest())
 
     found.check_true(several(bring, found.entries.items(), sum(found.sizes.values()), progress))

@@ -16,12 +16,10 @@ from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, decode, digest_of
 from tfsdeploy.store.rehash import hash_object, hash_objects, pieces
 from tfsdeploy.store.sending import part_bytes, send
-from tfsdeploy.store.several import WORKERS
+from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.skeleton import describe
 from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged
-
-Count = Callable[[int], None]
 
 COPY_BYTES = 5 << 30
 """The largest object that S3 copies in one request; larger ones pass through here."""
@@ -60,7 +58,7 @@ class Prefix:
     def send(self, bucket: Bucket, folder: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
         """See `tfsdeploy.store.origin.Origin.send`."""
         if self._root is None:
-            contents = {name: _Object(self._bucket, entry, hold) for name, entry in self.entries.items()}
+            contents = {name: _Object(self._bucket, entry, hold.check) for name, entry in self.entries.items()}
             files = send(bucket, folder, contents, hold, progress)
         else:
             files = self._copy_all(f"{self._root}/{folder}".lstrip("/"), hold, progress)
@@ -68,26 +66,18 @@ class Prefix:
         return files
 
     def _copy_all(self, target: str, hold: Hold, progress: Progress) -> tuple[File, ...]:
-        done, total = 0, sum(self.sizes.values())
-
-        def count(size: int) -> None:
-            nonlocal done
-            done += size
-            progress(done, total)
-
         there = {entry.key: entry for entry in self._bucket.list(target)}
 
-        def copy(item: tuple[str, Entry]) -> File:
+        def copy(item: tuple[str, Entry], count: Count) -> File:
             name, entry = item
             key = f"{target}/{name}"
             sent = self._kept(name, entry, there.get(key), hold, count) or self._copied(name, entry, key, hold, count)
             hold.add(sent)
             return sent.file
 
-        with ThreadPoolExecutor(WORKERS, "copy") as pool:
-            # Large ones first, so that the last one does not keep all waiting.
-            items = sorted(self.entries.items(), key=lambda item: -item[1].size)
-            return tuple(sorted(pool.map(copy, items)))
+        # Large ones first, so that the last one does not keep all waiting.
+        items = sorted(self.entries.items(), key=lambda item: -item[1].size)
+        return tuple(sorted(several(copy, items, sum(self.sizes.values()), progress)))
 
     def check_true(self, files: tuple[File, ...]) -> None:
         """Refuse bytes that are not those of the commit record, if what is copied is a version.
@@ -117,13 +107,18 @@ class Prefix:
             return None
         hold.check()
         # Equal tags are the store's word that both are equal, and the copy was read when it was made.
-        if not known.is_tag(entry.etag) and hash_object(self._bucket, name, entry, lambda piece: None) != known.file:
+        if not known.is_tag(entry.etag) and hash_object(self._bucket, name, entry, lambda _: count(0)) != known.file:
             return None
         count(entry.size)
         return known
 
     def _copied(self, name: str, entry: Entry, key: str, hold: Hold, count: Count) -> Sent:
-        hold.check()
+
+        def check() -> None:
+            count(0)
+            hold.check()
+
+        check()
         try:
             if entry.size > COPY_BYTES:
                 raise StoreError("too large to be copied at once")
@@ -132,15 +127,15 @@ class Prefix:
             raise
         except StoreError:
             # It cannot copy, or not this; if it denies reading or writing, this says so.
-            self._bucket.upload(key, _Object(self._bucket, entry, hold).pieces(), part=part_bytes(entry.size))
+            self._bucket.upload(key, _Object(self._bucket, entry, check).pieces(), part=part_bytes(entry.size))
         hold.check_since(self._bucket.where(key))
         there = self._bucket.stat(key)
         if there is None or there.etag is None:
             raise StoreAway("the copy is not there", where=self._bucket.where(key), hint="run this again")
         copy = Entry(key, there.size, there.etag, entry.modified)
-        file = hash_object(self._bucket, name, copy, lambda piece: count(len(piece)))
+        file = hash_object(self._bucket, name, copy, count)
         # Equal tags are the store's word that the bytes are equal; where it gives others, the bytes tell.
-        if there.etag != entry.etag and hash_object(self._bucket, name, entry, lambda piece: None) != file:
+        if there.etag != entry.etag and hash_object(self._bucket, name, entry, lambda _: count(0)) != file:
             raise TfsdeployError(
                 "the store's copy has other bytes than what it is a copy of; nothing was published",
                 where=self._bucket.where(key),
@@ -176,7 +171,7 @@ class _Object:
 
     bucket: Bucket
     entry: Entry
-    hold: Hold
+    check: Callable[[], None]
 
     @property
     def size(self) -> int:
@@ -187,7 +182,7 @@ class _Object:
         coming = pieces(self.bucket, self.entry)
         with ThreadPoolExecutor(1, "read") as reader:
             while (piece := reader.submit(next, coming, None).result()) is not None:
-                self.hold.check()
+                self.check()
                 yield piece
             # The object appears when this ends.
-            self.hold.check()
+            self.check()

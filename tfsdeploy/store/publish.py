@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfsdeploy.errors import Busy
@@ -14,7 +14,7 @@ from tfsdeploy.store import durable
 from tfsdeploy.store.record import File, Record, digest_of, encode, read
 from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.savedmodel import SAVED_MODEL, TFLITE, inspect
-from tfsdeploy.store.several import several
+from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.source import (
     ATTEMPTS,
     check_no_alias,
@@ -179,9 +179,9 @@ def _copy(files: Mapping[str, Path], place: Path, progress: Progress) -> tuple[F
     for name in files:
         durable.make_folders((place / name).parent)
 
-    def copied(item: tuple[str, Path], count: Callable[[bytes], None]) -> File:
+    def copied(item: tuple[str, Path], count: Count) -> File:
         name, path = item
         with durable.new_file(place / name) as copy:
-            return File(name, *hash_file(path, copy.write, count))
+            return File(name, *hash_file(path, copy.write, lambda piece: count(len(piece))))
 
     return tuple(sorted(several(copied, files.items(), size_of(files), progress)))

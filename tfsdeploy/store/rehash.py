@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.record import File, Record
-from tfsdeploy.store.several import several
+from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged
 
@@ -28,7 +28,7 @@ def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progres
         StoreError: one cannot be read.
     """
 
-    def hashed(item: tuple[str, Entry], count: Callable[[bytes], None]) -> File:
+    def hashed(item: tuple[str, Entry], count: Count) -> File:
         return hash_object(bucket, *item, count)
 
     total = sum(entry.size for entry in entries.values())
@@ -66,14 +66,14 @@ def pieces(bucket: Bucket, entry: Entry) -> Iterator[bytes]:
         yield bucket.get_range(entry.key, start, min(start + PART, entry.size), entry.etag)
 
 
-def hash_object(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes], object]) -> File:
+def hash_object(bucket: Bucket, name: str, entry: Entry, count: Count) -> File:
     """The file that one object is.
 
     Args:
         bucket: the store.
         name: the path that it has in its version.
         entry: the object.
-        count: hears every piece of it.
+        count: is told of every piece of it.
 
     Raises:
         Replaced: it changed since it was listed.
@@ -82,5 +82,5 @@ def hash_object(bucket: Bucket, name: str, entry: Entry, count: Callable[[bytes]
     digest = hashlib.sha256()
     for piece in pieces(bucket, entry):
         digest.update(piece)
-        count(piece)
+        count(len(piece))
     return File(name, entry.size, digest.hexdigest())

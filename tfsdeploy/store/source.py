@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from tfsdeploy.processes import who
 from tfsdeploy.store.record import File, Record, digest_of
 from tfsdeploy.store.said import Said
 from tfsdeploy.store.savedmodel import SavedModelInfo, signatures_to_plain
-from tfsdeploy.store.several import several
+from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.tree import Progress, files_of, fingerprint, hash_file, size_of
 from tfsdeploy.store.verify import Damaged
 
@@ -47,9 +47,9 @@ class Source:
             OSError: one cannot be read.
         """
 
-        def hashed(item: tuple[str, Path], count: Callable[[bytes], None]) -> File:
+        def hashed(item: tuple[str, Path], count: Count) -> File:
             name, path = item
-            return File(name, *hash_file(path, count))
+            return File(name, *hash_file(path, lambda piece: count(len(piece))))
 
         return tuple(sorted(several(hashed, self.files.items(), size_of(self.files), progress)))
 
