@@ -78,7 +78,7 @@ import sys
 from datetime import timedelta
 from tfsdeploy.cli.main import main
 from tfsdeploy.store import gc
-gc.YOUNG = timedelta(0)
+gc.YOUNG = -timedelta(minutes=1)
 sys.exit(main(sys.argv[1:]))
 """
 """The command line, to which what came just now is old."""

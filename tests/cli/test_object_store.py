@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests import faketime
 from tests.cli.conftest import Ran, Run
 from tests.cli.saved_models import write_saved_model
 from tests.ports import free_ports
@@ -188,16 +188,12 @@ def test_a_signature_in_a_url_is_not_shown(store: str, run: Run) -> None:
     assert "hidden" not in told.out + told.err
 
 
-@pytest.mark.skipif(find_spec("libfaketime") is None, reason="the library that sets a process's clock is for x86_64")
+@faketime.needed
 @pytest.mark.parametrize("wrong", ["-1h", "+1h"])
 def test_a_clock_that_is_wrong_is_named(store: str, s3: S3, run: Run, tmp_path: Path, wrong: str) -> None:
     """By every command, and by questions whose answers have no words, too."""
     run("push", "ranker", "one")
-    place = find_spec("libfaketime")
-    assert place is not None
-    assert place.origin is not None
-    library = Path(place.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-    environment = {**os.environ, "LD_PRELOAD": str(library), "FAKETIME": wrong, "DONT_FAKE_MONOTONIC": "1"}
+    environment = faketime.off_by(wrong)
 
     def said(*words: str) -> str:
         done = subprocess.run(

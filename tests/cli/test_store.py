@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests import faketime
 from tests.cli.conftest import Run
 from tests.cli.saved_models import write_saved_model
 from tfsdeploy.fleet.load import load_fleet
@@ -16,6 +19,7 @@ from tfsdeploy.names import RECORD_FILE
 from tfsdeploy.store import gc
 from tfsdeploy.store.notes import FileNotes
 from tfsdeploy.store.refs import remember
+from tfsdeploy.store.store import FileStore
 
 FLEET = "apiVersion: tfsdeploy/v1\nkind: Fleet\nname: shop\nstore: file://./models\nmodels: {ranker: {}}\n"
 
@@ -171,6 +175,22 @@ def test_gc_tells_marks_and_sweeps(run: Run, tmp_path: Path, monkeypatch: pytest
     versions = run("versions", "ranker", "-o", "json").document("versions")["versions"]
     assert [row["version"] for row in versions] == [1, 3, 4]
     assert run("gc", "nobody").code == 2
+
+
+@faketime.needed
+def test_gc_removes_nothing_young_by_a_clock_that_is_ahead(run: Run, tmp_path: Path) -> None:
+    """A mount's server dates what comes there by its own clock, and takes in whoever has another one."""
+    for version in ("1", "2", "3"):
+        assert run("push", "ranker", "one", "--version", version).code == 0
+    remember(FileNotes(tmp_path / "models"), "other", "uid", {}, {}, datetime.now(UTC))
+    for _ in ("marks", "sweeps"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tfsdeploy", "gc", "--keep", "1", "--yes"],
+            cwd=tmp_path, env=faketime.off_by("+8d"), capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, "0 versions not needed" in done.stdout) == (0, True), done
+    assert FileStore(tmp_path / "models").versions("ranker") == [1, 2, 3]
+    assert sorted(path.name for path in (tmp_path / "models" / ".tfsdeploy").iterdir()) == [".lock", "refs"]
 
 
 def test_mirror_copies_what_is_not_there(run: Run, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +54,7 @@ def command(call: Call, model: str | None, keep: int, act: bool) -> None:
     models = [model] if model is not None else stored.models()
     rows: list[Row] = []
     try:
-        for row in stored.collect(models, keep=keep, at=datetime.now(UTC), act=act, also=at_hand):
+        for row in stored.collect(models, keep=keep, act=act, also=at_hand):
             rows.append(row)
             call.report.waiting(f"{row.model} {row.version}")
             if not call.answer.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tfsdeploy.store.gc import Row, collect
 from tfsdeploy.store.golden import Golden, golden_of
@@ -73,10 +73,17 @@ class StoredModels:
         """
         return golden_of(self.store, record)
 
-    def collect(self, models: Sequence[str], *, keep: int, at: datetime, act: bool, also: Numbers) -> Iterator[Row]:
-        """See `tfsdeploy.store.gc.collect`."""
+    def collect(self, models: Sequence[str], *, keep: int, act: bool, also: Numbers) -> Iterator[Row]:
+        """See `tfsdeploy.store.gc.collect`; now is by this machine's clock, or the store's if that is earlier.
+
+        The latter cannot be known without writing there, so that what would be done is told by the former alone.
+        """
         # Unsigned versions are versions too, when it comes to letting go of them.
         store = open_store(self.url, {**self.options, "require_signature": None})
+        at = datetime.now(UTC)
+        if act:
+            # The store's clock has dated what came there: to one that is days ahead of it, all of that is old.
+            at = min(at, store.notes.now())
         return collect(store, models, keep=keep, at=at, act=act, also=also)
 
     def held(self) -> dict[str, dict[str, set[int]]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.files import replace_file
-from tfsdeploy.store.answers import Taken
+from tfsdeploy.store.answers import StoreAway, Taken
 from tfsdeploy.store.bucket import Bucket
 
 FOLDER = ".tfsdeploy"
@@ -28,6 +30,9 @@ class Notes(Protocol):
 
     def swap(self, name: str, before: bytes | None, after: bytes | None) -> bool:
         """Write ``after`` (None: remove it) if the note still says ``before`` (None: there is none); whether it did."""
+
+    def now(self) -> datetime:
+        """The time by the store's own clock, which it gives to what is written there for that."""
 
 
 class FileNotes:
@@ -73,6 +78,13 @@ class FileNotes:
                     replace_file(file, after.decode())
                 return True
 
+    def now(self) -> datetime:
+        """See `Notes.now`; of a mount it is the server's clock."""
+        with _told(self._folder):
+            self._folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder) as made:
+                return datetime.fromtimestamp(os.fstat(made.fileno()).st_ctime, UTC)
+
 
 class BucketNotes:
     """Notes of an object store.
@@ -111,6 +123,15 @@ class BucketNotes:
             # The answer to a write of ours may have been lost on the way.
             return self.read(name) == after
         return True
+
+    def now(self) -> datetime:
+        """See `Notes.now`; the object that is written for it stays, empty."""
+        key = f"{FOLDER}/clock"
+        self._bucket.put(key, b"")
+        found = self._bucket.get_with_stat(key)
+        if found is None:
+            raise StoreAway("what was just written is not there", where=self._bucket.where(key), hint="run this again")
+        return found[1].modified
 
 
 @contextmanager
