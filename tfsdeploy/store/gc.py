@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -173,7 +173,7 @@ def _old_enough(store: Removable, model: str, numbers: Sequence[int], at: dateti
 
 
 def _swept(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers, left: Set[int]) -> Iterator[int]:
-    """Remove versions but those that a fleet has come to need since; yields each one that is gone.
+    """Remove versions but those that a fleet has come to need since; yields each one as soon as it is gone.
 
     ``left``: those whose commit record an earlier run has removed.
     """
@@ -210,7 +210,17 @@ def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numb
         over |= _held(notes, model, also) & set(numbers)
         going = [number for number in numbers if number not in over]
         with _workers(SWEEPERS) as pool:
-            yield from (number for number, gone in zip(going, pool.map(discard, going), strict=True) if gone)
+            coming = {pool.submit(discard, number): number for number in going}
+            try:
+                for future in as_completed(coming):
+                    if future.result():
+                        yield coming.pop(future)
+            except (Exception, KeyboardInterrupt):
+                # Those on their way are removed all the same, and said to be.
+                pool.shutdown(cancel_futures=True)
+                ended = [future for future in coming if not future.cancelled() and not future.exception()]
+                yield from (coming[future] for future in ended if future.result())
+                raise
     finally:
         # What was begun and has not ended is for the next run; what was not even begun stays as it was.
         _change(
