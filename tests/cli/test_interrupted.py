@@ -20,7 +20,7 @@ from tests.s3 import S3
 from tfsdeploy.store.gc import Row, collect
 from tfsdeploy.store.notes import BucketNotes
 from tfsdeploy.store.objects import ObjectStore
-from tfsdeploy.store.refs import remember
+from tfsdeploy.store.refs import remember, sweeping
 from tfsdeploy.store.store import FileStore
 
 LIMIT = 60.0
@@ -31,7 +31,7 @@ WITHOUT_AGE = """
 import datetime, sys
 from tfsdeploy.store import gc
 from tfsdeploy.cli.main import main
-gc.YOUNG = datetime.timedelta(0)
+gc.YOUNG = -datetime.timedelta(minutes=1)
 sys.exit(main())
 """
 
@@ -62,9 +62,12 @@ def store(s3: S3, s3_bucket: str, proxy: Faults, tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture
 def interrupted(proxy: Faults, tmp_path: Path) -> Interrupted:
-    """Starts a command, sends it a signal while requests of a path are on their way, and lets these go on."""
+    """Starts a command, sends it a signal while requests of a path are on their way, and lets these go on.
 
-    def interrupt(number: signal.Signals, held: str, *words: str) -> tuple[dict[str, Any], str]:
+    ``again``: the path of requests during which SIGTERM follows.
+    """
+
+    def interrupt(number: signal.Signals, held: str, *words: str, again: str = "") -> tuple[dict[str, Any], str]:
         proxy.hold(held)
         environment = {**os.environ, "TFSDEPLOY_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
         with subprocess.Popen(
@@ -73,6 +76,12 @@ def interrupted(proxy: Faults, tmp_path: Path) -> Interrupted:
         ) as process:  # fmt: skip
             assert proxy.arrived.acquire(timeout=LIMIT)
             process.send_signal(number)
+            if again:
+                go_on = proxy.go_on
+                proxy.hold(again)
+                go_on.set()
+                assert proxy.arrived.acquire(timeout=LIMIT)
+                process.send_signal(signal.SIGTERM)
             proxy.go_on.set()
             out, err = process.communicate(timeout=LIMIT)
         assert process.returncode == 130, err
@@ -111,6 +120,17 @@ def test_gc(number: signal.Signals, store: ObjectStore, interrupted: Interrupted
         store.verify(record)
     _collect(store)
     assert (store.versions("m"), store.uncommitted("m")) == ([2, 4], [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_cuts_no_clean_up_off(
+    number: signal.Signals, store: ObjectStore, interrupted: Interrupted
+) -> None:
+    """CI systems send SIGINT and then SIGTERM; what is said of versions that are gone is true by then."""
+    _collect(store)
+    document, _ = interrupted(number, "?delete", *GC, again="marks/m.json")
+    assert {row["version"] for row in document["versions"]} == {1, 3} - {*store.versions("m")} != set()
+    assert (sweeping(store.notes, "m"), store.uncommitted("m")) == (set(), [])
 
 
 def test_mirror(store: ObjectStore, interrupted: Interrupted, tmp_path: Path) -> None:

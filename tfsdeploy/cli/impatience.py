@@ -50,20 +50,39 @@ def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterato
     heard, told = socket.socketpair()
     told.setblocking(False)
     before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-    own = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if own:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What whoever started the command has said to ignore stays ignored.
+    own = {
+        number: usual
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (usual := signal.getsignal(number)) in (signal.default_int_handler, signal.SIG_DFL)
+    }
+    interrupt = _interrupting_once()
+    for number in own:
+        signal.signal(number, interrupt)
     thread = threading.Thread(target=_watch, args=(heard, answer, given_up), name="impatience", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        if own:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, usual in own.items():
+            signal.signal(number, usual)
         signal.set_wakeup_fd(before)
         told.close()
         thread.join()
         heard.close()
+
+
+def _interrupting_once() -> Callable[[int, object], None]:
+    """What the main thread does at SIGINT and SIGTERM: a second one, as CI systems send it, cuts no clean-up off."""
+    interrupted = False
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], TfsdeployError]) -> None:
