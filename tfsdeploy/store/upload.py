@@ -113,6 +113,8 @@ class _Attempt:
         number = next_number(names, above, self.bucket.where(self.model))
         highest = max((v for name in names if (v := parse_version(name))), default=0)
         if highest > above and resumable(self.bucket, f"{self.model}/{highest}", listing):
+            if there := self._committed_before(highest):
+                return there, True
             number = highest
         for candidate in range(number, number + ATTEMPTS):
             check_number(candidate)
@@ -137,9 +139,15 @@ class _Attempt:
                 where=f"{self.model}/{version}",
                 hint=f"`tfsdeploy adopt {self.model} {version}` gives it one; or leave out --version",
             )
-        digest = digest_of(self.source.hashed(self.progress))
-        self.source.check_unchanged()
-        return same_or_busy(there, digest), True
+        return same_or_busy(there, self._digest()), True
+
+    def _committed_before(self, version: int) -> Record | None:
+        """The record of these bytes, if their push was interrupted between its commit and the end of its claim."""
+        there = read_record(self.bucket, self.model, version)
+        if there is None or there.digest != self._digest():
+            return None
+        self._unclaim(version)
+        return there
 
     def _publish(self, version: int, hold: Hold) -> Record:
         """Fill a number that is claimed; gives the claim up if that fails."""
@@ -155,14 +163,16 @@ class _Attempt:
             hold.check()
             self._commit(record, hold)
         except _Occupied:
-            self._forget(folder, hold)
+            hold.let_go()
+            self._unclaim(version)
             raise
         except BaseException:
             hold.let_go()
             with suppress(TfsdeployError):
                 hold.beat(released=True)
             raise
-        self._forget(folder, hold)
+        hold.let_go()
+        self._unclaim(version)
         return record
 
     def _check_free(self, version: int, hold: Hold) -> None:
@@ -208,11 +218,15 @@ class _Attempt:
                 hint=f"run this again with --version {record.version}, which finishes it or finds it done",
             ) from error
 
-    def _forget(self, folder: str, hold: Hold) -> None:
-        hold.let_go()
+    def _unclaim(self, version: int) -> None:
         with suppress(TfsdeployError):
             # Beside a record, or files of others, a claim has no meaning any more.
-            self.bucket.delete([f"{folder}/{CLAIM_FILE}"])
+            self.bucket.delete([f"{self.model}/{version}/{CLAIM_FILE}"])
+
+    def _digest(self) -> str:
+        digest = digest_of(self.source.hashed(self.progress))
+        self.source.check_unchanged()
+        return digest
 
     def _listing(self) -> str:
         sizes = list(self.source.sizes.items())
