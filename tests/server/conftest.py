@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
 from tests.server.live import Live
-from tests.server.samples import write_fleet
+from tests.server.samples import FLEET, ODD_NAMES, write_fleet
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +24,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         "--max_num_load_retries=0",
     ]
     with Live(folder / "server.log", *flags) as server:
-        server.serves("half_plus_two", 123)
-        server.serves("multi", 1)
-        server.serves("halves", 123)
-        server.serves("clf", 1)
-        server.serves("counter", 123)
-        server.serves("nodefault", 1)
-        server.serves("versions", 1, 2, 3)
+        for model, versions in FLEET.items():
+            server.serves(model, *versions)
+        for model in ODD_NAMES:
+            server.serves(quote(model, safe=""), *FLEET["half_plus_three"])
         yield server

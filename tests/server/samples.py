@@ -13,10 +13,18 @@ DTYPES = (
     "uint64", "bool", "string", "complex64",
 )  # fmt: skip
 
+FLEET: Mapping[str, tuple[int, ...]] = {
+    "half_plus_two": (123,), "half_plus_two_tf2": (123,), "half_plus_three": (123,), "halves": (123,), "multi": (1,),
+    "clf": (1,), "counter": (123,), "nodefault": (1,), "versions": (1, 2, 3),
+}  # fmt: skip
+"""The models and their versions."""
+
+ODD_NAMES = ("we ird.näme", "sl/ash")
+"""Other names of ``half_plus_three``."""
+
 
 def write_fleet(folder: Path) -> Path:
-    """``half_plus_two`` (123), ``multi`` (1) and ``versions`` (1 to 3: y = x + version, all of them) with labels; and
-    models for what else signatures can be.
+    """The models of `FLEET`, of which ``versions`` (y = x + version, all of them) has labels, and `ODD_NAMES`.
 
     Returns:
         The configuration file.
@@ -24,29 +32,22 @@ def write_fleet(folder: Path) -> Path:
     write_half_plus_two(folder / "half_plus_two" / "00000123")
     write_multi(folder / "multi" / "1")
     write_halves(folder / "halves" / "123")
+    write_half_plus_two_tf2(folder / "half_plus_two_tf2" / "00000123")
+    write_half_plus_three(folder / "half_plus_three" / "00000123")
     write_classifier(folder / "clf" / "1")
     write_counter(folder / "counter" / "123")
     write_without_default(folder / "nodefault" / "1")
     for version in (1, 2, 3):
         write_adder(folder / "versions" / str(version), version)
     file = folder / "models.config"
-    file.write_text(
-        "model_config_list {\n"
-        + "".join(
-            f'  config {{ name: "{name}" base_path: "{folder}/{name}" model_platform: "tensorflow" {more} }}\n'
-            for name, more in {
-                "half_plus_two": "",
-                "multi": "",
-                "halves": "",
-                "clf": "",
-                "counter": "",
-                "nodefault": "",
-                "versions": 'model_version_policy { all {} } version_labels { key: "stable" value: 1 } '
-                'version_labels { key: "canary" value: 3 }',
-            }.items()
-        )
-        + "}\n"
+    labels = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 3 }'
+    policies = {"versions": f"model_version_policy {{ all {{}} }} {labels}"}
+    bases = {name: folder / name for name in FLEET} | dict.fromkeys(ODD_NAMES, folder / "half_plus_three")
+    configs = "".join(
+        f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" {policies.get(name, "")} }}\n'
+        for name, base in bases.items()
     )
+    file.write_text(f"model_config_list {{\n{configs}}}\n")
     return file
 
 
@@ -140,6 +141,55 @@ def write_halves(path: Path) -> None:
             "regress_x2_to_y3": ({"inputs": other}, {"outputs": y3}, "regress"),
         }
         _save_signatures(path, session, signatures)
+
+
+def write_half_plus_two_tf2(path: Path) -> None:
+    """``halves`` as a TensorFlow 2 model: of tf.Examples, or of one value, with a default in ``serving_default``."""
+    import tensorflow as tf
+
+    model = tf.Module()
+    model.slope = tf.Variable(0.5)
+    one, zero = tf.TensorSpec([1], tf.float32, "inputs"), tf.zeros([1])
+
+    def of_value(output: str, offset: float) -> Any:
+        return tf.function(lambda inputs: {output: inputs * model.slope + offset}, input_signature=[one])
+
+    def of_examples(output: str, offset: float) -> Any:
+        def answer(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+            return {output: x * model.slope + offset}
+
+        return tf.function(answer, input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+
+    def predict(x: tf.Tensor = zero) -> dict[str, tf.Tensor]:
+        return {"y": x * model.slope + 2.0}
+
+    model.functions = {
+        "serving_default": tf.function(predict, input_signature=[tf.TensorSpec([1], tf.float32, "x")]),
+        "classify_x_to_y": of_examples("scores", 2.0),
+        "classify_x2_to_y3": of_value("scores", 3.0),
+        "regress_x_to_y": of_examples("outputs", 2.0),
+        "regress_x_to_y2": of_examples("outputs", 3.0),
+        "regress_x2_to_y3": of_value("outputs", 3.0),
+    }
+    tf.saved_model.save(model, str(path), signatures=dict(model.functions))
+
+
+def write_half_plus_three(path: Path) -> None:
+    """A TensorFlow 1 model whose signatures say no shapes, as old exports do not: ``y = x / 2 + 3``."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, name="x")
+        y = tf.identity(x * 0.5 + 3, "y")
+        info = v1.saved_model.build_tensor_info
+        signature = v1.saved_model.build_signature_def({"x": info(x)}, {"y": info(y)}, "tensorflow/serving/predict")
+        for one in (signature.inputs["x"], signature.outputs["y"]):
+            one.ClearField("tensor_shape")
+        builder = v1.saved_model.Builder(str(path))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
 
 
 def write_classifier(path: Path) -> None:

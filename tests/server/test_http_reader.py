@@ -37,6 +37,8 @@ CASES: list[tuple[bytes, list[object]]] = [
     (b"GET /v1/models/m HTTP/1.1 \r\n", [400]),
     (b"GET /v1/models/m\r\n", [400]),
     (b"GET /v1/mod\xe4ls HTTP/1.1\r\n", [400]),
+    (b"GET /v1/models/we ird HTTP/1.1\r\n", [400]),
+    (b"GET /v1/models/m HTTP/1.1 x HTTP/1.1\r\n", [400]),
     (b"GET /v1/models/%zz HTTP/1.1\r\n", [400]),
     (b"GET v1:x/models HTTP/1.1\r\n\r\n", [("GET", "x/models", b"")]),
     (b"GET 1:x/models HTTP/1.1\r\n", [400]),

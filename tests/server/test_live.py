@@ -191,7 +191,8 @@ def test_reload_by_request(place: Place) -> None:
 
 def test_health(place: Place) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{place.server.grpc_port}") as channel:
-        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30) == b"\x08\x01"
+        for service in (b"", b"\n\x11PredictionService", b"\n\x0cModelService"):
+            assert channel.unary_unary("/grpc.health.v1.Health/Check")(service, timeout=30) == b"\x08\x01"
 
 
 def test_ends_when_what_is_in_flight_is_answered(tmp_path: Path) -> None:

@@ -192,11 +192,10 @@ class Rest:
             name: MessageToDict(s, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             for name, s in sorted(signatures.items())
         }
-        plain = {
-            "model_spec": {"name": asked.model, "version": str(found), "signature_name": ""},
-            "metadata": {"signature_def": {"signature_def": definitions}},
-        }
-        return rest.proto_json(plain)
+        # The original prints two messages and joins them by hand (http_rest_api_handler.cc).
+        spec = rest.proto_json({"name": asked.model, "version": str(found), "signature_name": ""})
+        signature_defs = rest.proto_json({"signature_def": definitions})
+        return f'{{\n"model_spec":{spec},\n"metadata": {{"signature_def": {signature_defs}}}\n}}\n'
 
     def _monitoring(self, path: str) -> Reply:
         if path != self._metrics.path:
