@@ -133,7 +133,6 @@ def start(
         auto_create: the first object of a bucket makes the bucket.
         options: more of its own.
     """
-    master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = ports
     data = folder / "data"
     data.mkdir(exist_ok=True)
     everything = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -151,10 +150,7 @@ def start(
     (folder / "s3.json").write_text(json.dumps(pairs))
     command = [
         *inside, str(WEED), "-logtostderr", "server", f"-dir={data}", f"-ip={host}", f"-ip.bind={host}",
-        f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=256",
-        f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=1000",
-        "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
-        "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-filer", "-s3", *at_ports(ports), "-master.volumeSizeLimitMB=256", "-volume.max=1000",
         f"-s3.domainName={DOMAIN}",
         f"-s3.config={folder / 's3.json'}", f"-s3.autoCreateBucket={str(auto_create).lower()}", *options,
     ]  # fmt: skip
@@ -163,6 +159,14 @@ def start(
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env={**os.environ, "HOME": str(data)}
         )
+
+
+def at_ports(ports: Sequence[int]) -> list[str]:
+    """The server's options that let it listen at eight ports: the fifth one is the filer's, the seventh one S3's."""
+    names = ("master.port", "volume.port", "filer.port", "s3.port")
+    both = [name for port in names for name in (port, f"{port}.grpc")]
+    options = [f"-{name}={port}" for name, port in zip(both, ports, strict=True)]
+    return [*options, "-s3.port.iceberg=0", "-s3.port.lance=0"]
 
 
 def _answers(process: subprocess.Popen[bytes], ports: list[int]) -> bool:

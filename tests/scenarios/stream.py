@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -60,7 +60,7 @@ class Requests:
         assert not failures, (failures, tally.failures)
 
 
-def asks_of(key: str, allowed: set[int], seen: Counter[int]) -> Iterator[Ask]:
+def asks_of(key: str, allowed: Collection[float], seen: Counter[int]) -> Iterator[Ask]:
     """The requests of one model: ``m``, ``m/7`` (that version) or ``m@stable`` (that label)."""
 
     def checked(value: float) -> str | None:
