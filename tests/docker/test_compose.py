@@ -64,10 +64,16 @@ def unwell(fleet: DockerFleet) -> list[str]:
     return [row["Name"] for row in rows if row["State"].get("Health", {}).get("Status", "healthy") != "healthy"]
 
 
+def answer(fleet: DockerFleet) -> object:
+    """What the fleet answers to one request."""
+    return fleet.run("predict", M, '{"instances": [1.0, 2.0, 5.0]}', "-o", "json").document["answer"]
+
+
 def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
     fleet.up()
     eventually(lambda: unwell(fleet) == [], "healthy containers", 60)
-    by_up = facts(fleet)
+    by_up, answered = facts(fleet), answer(fleet)
+    assert answered == {"predictions": [1.0, 1.5, 3.0]}
     fleet.run("down", "--yes")
     fleet.run("render", "-o", "deploy")
     folder = fleet.folder / "deploy"
@@ -81,11 +87,14 @@ def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
         assert given == ("bind", str(folder / "given"), "/etc/tfsdeploy", False)
         assert by_compose[keeper]["Cmd"].pop() == "--given=/etc/tfsdeploy"
         assert by_compose == by_up
+        assert answer(fleet) == answered
         assert fleet.run("diff").out.startswith("fleet composed is as")
         fleet.run("promote", M, "2")
         assert fleet.effective(M, {2: 100})
+        assert answer(fleet) == {"predictions": [2.0, 2.5, 4.0]}
         fleet.run("rollback", M)
         assert fleet.effective(M, {1: 100})
+        assert answer(fleet) == answered
         # What was rendered once is handed over once: the keeper's restart takes nothing back.
         fleet.engine.docker("restart", keeper)
         assert fleet.run("status", "-o", "json").document["models"][M]["traffic"] == {"1": 100}
