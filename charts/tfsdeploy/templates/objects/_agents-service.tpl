@@ -11,5 +11,5 @@ spec:
     {{ include "tfsdeploy.parts.selector" (dict "f" $.f "component" $.component) | trimAll "\n " | replace "\n" "\n    " }}
   ports:
   # By number: before Kubernetes 1.32 a Service does not find a port by its name in a sidecar.
-  - {name: agent, port: {{ $.f.agentPort }}, targetPort: {{ $.f.agentPort }}, protocol: TCP}
+  - {name: agent, port: {{ $.f.agentPort | toRawJson }}, targetPort: {{ $.f.agentPort | toRawJson }}, protocol: TCP}
 {{- end }}

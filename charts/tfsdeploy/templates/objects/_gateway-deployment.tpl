@@ -40,8 +40,8 @@ spec:
         {{ include "tfsdeploy.parts.arguments" (dict "values" $.envoyArgs) | trimAll "\n " | replace "\n" "\n        " }}
         workingDir: /run/tfsdeploy
         ports:
-        - {name: rest, containerPort: {{ $.f.restPort }}}
-        - {name: grpc, containerPort: {{ $.f.grpcPort }}}
+        - {name: rest, containerPort: {{ $.f.restPort | toRawJson }}}
+        - {name: grpc, containerPort: {{ $.f.grpcPort | toRawJson }}}
         {{ include "tfsdeploy.parts.process_probes" (dict "f" $.f "port" "rest") | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.handshake" (dict "f" $.f) | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.share" (dict "resources" $.gateway.resources) | trimAll "\n " | replace "\n" "\n        " }}

@@ -25,13 +25,13 @@ spec:
   - from:
     {{ include "tfsdeploy.networkpolicy.pods" (dict "component" "gateway" "f" $.f) | trimAll "\n " | replace "\n" "\n    " }}
     ports:
-    - {port: {{ $.f.restPort }}, protocol: TCP}
-    - {port: {{ $.f.grpcPort }}, protocol: TCP}
-    - {port: {{ $.f.agentPort }}, protocol: TCP}
+    - {port: {{ $.f.restPort | toRawJson }}, protocol: TCP}
+    - {port: {{ $.f.grpcPort | toRawJson }}, protocol: TCP}
+    - {port: {{ $.f.agentPort | toRawJson }}, protocol: TCP}
 {{- else }}
   - ports:
-    - {port: {{ $.f.restPort }}, protocol: TCP}
-    - {port: {{ $.f.grpcPort }}, protocol: TCP}
+    - {port: {{ $.f.restPort | toRawJson }}, protocol: TCP}
+    - {port: {{ $.f.grpcPort | toRawJson }}, protocol: TCP}
 {{- end }}
   - from:
 {{- if eq $.component "gateway" }}
@@ -39,5 +39,5 @@ spec:
 {{- end }}
     {{ include "tfsdeploy.networkpolicy.monitoring" (dict "monitoringNamespace" $.monitoringNamespace) | trimAll "\n " | replace "\n" "\n    " }}
     ports:
-    - {port: {{ $.f.agentPort }}, protocol: TCP}
+    - {port: {{ $.f.agentPort | toRawJson }}, protocol: TCP}
 {{- end }}

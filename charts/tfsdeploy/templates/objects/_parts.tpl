@@ -113,7 +113,7 @@ securityContext:
   - name: POD_IP
     valueFrom: {fieldRef: {apiVersion: v1, fieldPath: status.podIP}}
   ports:
-  - {name: agent, containerPort: {{ $.f.agentPort }}}
+  - {name: agent, containerPort: {{ $.f.agentPort | toRawJson }}}
   # The containers below start when it has passed.
   startupProbe:
     httpGet: {path: /startedz, port: agent}
@@ -162,9 +162,9 @@ livenessProbe:
   exec:
     command:
     {{ include "tfsdeploy.parts.arguments" (dict "values" $.f.alive) | trimAll "\n " | replace "\n" "\n    " }}
-  periodSeconds: {{ $.f.probeSeconds }}
-  timeoutSeconds: {{ $.f.probeSeconds }}
-  failureThreshold: {{ $.f.hungProbes }}
+  periodSeconds: {{ $.f.probeSeconds | toRawJson }}
+  timeoutSeconds: {{ $.f.probeSeconds | toRawJson }}
+  failureThreshold: {{ $.f.hungProbes | toRawJson }}
   # One that hangs hears no SIGTERM, and has nothing to finish.
   terminationGracePeriodSeconds: 10
 {{- end }}

@@ -91,8 +91,8 @@ spec:
         env:
         - {name: TF_CPP_MIN_LOG_LEVEL, value: "1"}
         ports:
-        - {name: rest, containerPort: {{ $.f.restPort }}}
-        - {name: grpc, containerPort: {{ $.f.grpcPort }}}
+        - {name: rest, containerPort: {{ $.f.restPort | toRawJson }}}
+        - {name: grpc, containerPort: {{ $.f.grpcPort | toRawJson }}}
         # TF Serving opens its gRPC port when the first versions are loaded.
         {{ include "tfsdeploy.parts.process_probes" (dict "f" $.f "port" "grpc") | trimAll "\n " | replace "\n" "\n        " }}
         {{ include "tfsdeploy.parts.handshake" (dict "f" $.f) | trimAll "\n " | replace "\n" "\n        " }}
