@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -266,6 +267,25 @@ def test_status_watch_on_a_terminal(fleet: SmallFleet, tmp_path: Path) -> None:
         assert process.wait(20) == 130
     os.close(ours)
     assert "shop-serving-2" in shown
+
+
+def test_diff_on_a_terminal(fleet: SmallFleet, tmp_path: Path) -> None:
+    """What comes is green, what goes is red, and what changes is yellow."""
+    wanted = FLEET.replace("replicas: 3", "replicas: 4") + "gateway: {replicas: 1}\n"
+    (tmp_path / "fleet.yaml").write_text(wanted)
+    ours, theirs = pty.openpty()
+    environment = {**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, "TERM": "xterm"}
+    words, shown = [sys.executable, "-m", "tfsdeploy", "diff"], ""
+    with subprocess.Popen(words, cwd=tmp_path, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        # The end of a terminal's last program is an error to who reads it.
+        with suppress(OSError):
+            while True:
+                shown += os.read(ours, 65536).decode()
+    os.close(ours)
+    assert process.returncode == 3
+    colours = set(re.findall(r"\x1b\[(\d+)m(start|remove|replace)", shown))
+    assert colours == {("32", "start"), ("31", "remove"), ("33", "replace")}
 
 
 def test_a_model_that_only_the_file_has_begins_with_a_promote(fleet: SmallFleet, run: Run, tmp_path: Path) -> None:
