@@ -28,6 +28,31 @@ def test_promote_and_rollback_drop_nothing(fleet: ClusterFleet) -> None:
     requests.check()
 
 
+def test_a_canary_and_its_steps_drop_nothing(fleet: ClusterFleet) -> None:
+    """A part of the traffic that stays, the rest in steps, and all of it back; the history tells every move."""
+    with fleet.stream({M: {1}}) as requests:
+        requests.now({M: {1, 2}})
+        fleet.run("promote", M, "2", "--weight", "20", "--yes")
+        assert fleet.effective(M, {1: 80, 2: 20})
+        fleet.run("promote", M, "2", "--steps", "50,100")
+        requests.now({M: {2}})
+        assert fleet.effective(M, {2: 100})
+        requests.now({M: {1, 2}})
+        fleet.run("rollback", M, "--why", "bad scores")
+        requests.now({M: {1}})
+        assert fleet.effective(M, {1: 100})
+    requests.check()
+    rows = fleet.run("history", "--model", M, "-o", "json").document["history"]
+    moves = [(row["command"], line) for row in rows for line in row["models"][M] if line.startswith("traffic")]
+    assert moves[:4] == [
+        (f"rollback {M}", "traffic 2:100 → 1:100"),
+        (f"promote {M} 2 --steps 50,100", "traffic 1:50 2:50 → 2:100"),
+        (f"promote {M} 2 --steps 50,100", "traffic 1:80 2:20 → 1:50 2:50"),
+        (f"promote {M} 2 --steps 20", "traffic 1:100 → 1:80 2:20"),
+    ]
+    assert rows[0]["why"] == "bad scores"
+
+
 def test_a_lost_release_is_put_back(fleet: ClusterFleet) -> None:
     """Spoiled or deleted by hand: agents go on, commands work with what they remember, and `up` puts it back."""
     kubectl = fleet.namespace.kubectl
