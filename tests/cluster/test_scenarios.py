@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +122,31 @@ def test_image_that_does_not_exist(fleet: ClusterFleet) -> None:
         fleet.spec["serving"]["image"] = good
         fleet.up()
     requests.check()
+
+
+def test_a_local_cluster_is_given_the_image_that_its_nodes_lack(
+    fleet: ClusterFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a context of kind's name, and by programs that write down how they are called; what is there is not loaded."""
+    said, programs = tmp_path / "said", tmp_path / "programs"
+    programs.mkdir()
+    for name in ("docker", "kind"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {said}\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    config = json.loads(fleet.namespace.cluster.kubeconfig.read_text())
+    config["current-context"] = config["contexts"][0]["name"] = "kind-desk"
+    (tmp_path / "config").write_text(json.dumps(config))
+    monkeypatch.setattr(fleet, "kubeconfig", tmp_path / "config")
+    good = fleet.spec["serving"]["image"]
+    fleet.spec["serving"]["image"] = "nobody/nothing:1"
+    assert "loaded nobody/nothing:1 into kind cluster desk" in fleet.run("up", "--timeout", "5", code=1).err
+    fleet.spec["serving"]["image"] = good
+    fleet.up()
+    assert said.read_text().splitlines() == [
+        "docker image inspect --format {{.Id}} nobody/nothing:1",
+        "kind load docker-image nobody/nothing:1 --name desk",
+    ]
 
 
 def test_drained_node(fleet: ClusterFleet) -> None:
