@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.live import ClusterFleet, M
+from tfsdeploy.fleet.grammar import GATEWAY_IMAGE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+NOT_FOUND = 127
+"""How a shell ends that cannot find a program."""
 
 
 def test_promote_and_rollback_drop_nothing(fleet: ClusterFleet) -> None:
@@ -147,6 +151,30 @@ def test_a_local_cluster_is_given_the_image_that_its_nodes_lack(
         "docker image inspect --format {{.Id}} nobody/nothing:1",
         "kind load docker-image nobody/nothing:1 --name desk",
     ]
+
+
+def test_servers_that_end_and_pods_without_room(fleet: ClusterFleet) -> None:
+    """`up` gives up with the server's last words, and with what the scheduler lacks; what serves, serves on."""
+    good = fleet.spec["serving"]["image"]
+
+    def ended() -> bool:
+        rows = [row for pod in fleet.pod_objects("serving") for row in pod["status"].get("containerStatuses", ())]
+        ends = [row[state].get("terminated", {}) for row in rows for state in ("state", "lastState")]
+        return any(end.get("exitCode") == NOT_FOUND for end in ends)
+
+    with fleet.stream({M: {1}}) as requests:
+        # An image that has no model server.
+        fleet.spec["serving"]["image"] = GATEWAY_IMAGE
+        fleet.spec["gateway"]["resources"] = {"memory": "900Gi"}
+        fleet.run("up", "--timeout", "5", code=1)
+        fleet.namespace.wait("the end of a server", ended)
+        failed = fleet.run("up", "--timeout", "5", "-o", "json", code=1).document["error"]["message"]
+        assert "Insufficient memory" in failed
+        assert re.search(r"server said: .*tensorflow_model_server: not found", failed), failed
+        fleet.spec["serving"]["image"] = good
+        del fleet.spec["gateway"]["resources"]
+        fleet.up()
+    requests.check()
 
 
 def test_drained_node(fleet: ClusterFleet) -> None:
