@@ -20,6 +20,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.live import ClusterFleet
 from tests.cluster.namespace import Namespace
 from tests.cluster.volume import claim_of
+from tfsdeploy.processes import who
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -123,9 +124,9 @@ def used(namespace: Namespace) -> dict[str, set[tuple[str, str, str]]]:
 
 def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commits promote and reverts roll back through the barrier; what an operator takes back stays so."""
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "ann")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "ann@example.org")
+    for part in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{part}_NAME", "ann")
+        monkeypatch.setenv(f"GIT_{part}_EMAIL", "ann@example.org")
     namespace = Namespace(cluster, f"gitops-{os.getpid()}")
     namespace.create()
     try:
@@ -162,6 +163,14 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
         fleet.run("render", "-o", "deploy")
         repository.commit(f"Serve version {version}")
 
+    def committed(version: int, why: str, *words: str) -> None:
+        told = fleet.run(*words, "--git", "deploy", "--why", why).out
+        commit = repository.git("rev-parse", "--short", "HEAD").strip()
+        assert told == f"{M}: commit {commit} on main is to be pushed: git push origin main\n"
+        assert repository.git("log", "-1", "--format=%s%n%b").strip() == f"{' '.join(words)}\n{why}\n\nBy {who()}."
+        assert repository.git("status", "--porcelain", "--", "fleet.yaml", "deploy") == ""
+        fleet.spec["models"][M] = {"version": version}
+
     def done() -> bool:
         jobs = namespace.get("jobs", f"--field-selector=metadata.name={rendered_job(fleet.folder)}")
         return any(job.get("status", {}).get("succeeded") for job in jobs)
@@ -179,9 +188,7 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
         assert fleet.effective(FREE, {7: 100})
         assert fleet.status()["waiting"] == []
         with fleet.stream({M: {1, 2}}) as requests:
-            fleet.run("promote", M, "2", "--git", "deploy", "--why", "better scores")
-            fleet.spec["models"][M] = {"version": 2}
-            assert repository.git("log", "-1", "--format=%s").strip() == f"promote {M} 2"
+            committed(2, "better scores", "promote", M, "2")
             serves(2)
             namespace.wait("the Job of the new pins", done, 60)
             requests.now({M: {2}})
@@ -190,6 +197,10 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
             serves(1)
             namespace.wait("the Job of the pins that are back", done, 60)
             requests.now({M: {1, 3}})
+            pinned(3)
+            serves(3)
+            committed(1, "bad scores", "rollback", M)
+            serves(1)
             pinned(3)
             serves(3)
             fleet.run("rollback", M, "--why", "errors at 3 a.m.")
