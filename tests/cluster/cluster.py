@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ SETTINGS = Path("/proc/sys")
 KERNEL = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
           "kernel/keys/root_maxbytes")  # fmt: skip
 """Settings of the whole machine that a kubelet changes (kubelet/cm/container_manager_linux.go)."""
+
+OUTSIDE = ("/usr/libexec/kubernetes", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
+"""Folders of the whole machine that kubelets and plug-ins of the network make, wherever they are told to live."""
 
 
 class Cluster:
@@ -69,6 +73,7 @@ class Cluster:
         processes = {machine.name: machine.first for machine in machines}
         kernel = {name: (SETTINGS / name).read_text() for name in KERNEL}
         (self.folder / "kernel.json").write_text(json.dumps(kernel))
+        (self.folder / "outside.json").write_text(json.dumps([name for name in OUTSIDE if not Path(name).exists()]))
         self._keep(processes)
         self._join(machines)
         say("starting the control plane")
@@ -102,20 +107,25 @@ class Cluster:
 
     def stop(self) -> None:
         """End every process and remove everything but what was built and the images."""
-        for name, process in self._kept().items():
+        kept = self._kept()
+        processes = _all_of(kept.values())
+        for name, process in kept.items():
             if is_alive(process):
                 Machine(name, process).stop()
-        self._wait("the end of every process", lambda: not any(map(is_alive, self._kept().values())))
+        self._wait("the end of every process", lambda: not any(map(is_alive, processes)))
         if (self.folder / "kernel.json").exists():
             for name, value in json.loads((self.folder / "kernel.json").read_text()).items():
                 (SETTINGS / name).write_text(value)
-        if self.folder.exists():
-            for left in self.folder.iterdir():
-                if left.name not in {node.name for node in self.nodes}:
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-        for node in self.nodes:
-            for controller in CONTROLLERS:
-                _remove_cgroups(CGROUPS / controller / files.cgroup(node))
+        if (self.folder / "outside.json").exists():
+            for made in map(Path, json.loads((self.folder / "outside.json").read_text())):
+                if made.exists():
+                    shutil.rmtree(made)
+        for left in self._state():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for group in self._cgroups():
+            _remove_cgroups(group)
+        still = [*self._state(), *self._cgroups()]
+        assert not still, f"still there: {', '.join(map(str, still))}"
 
     def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
         """What kubectl prints; empty if it fails and need not succeed."""
@@ -165,7 +175,6 @@ class Cluster:
             (node.folder / "cni" / "10-pods.conflist").write_text(files.network_config(node))
             (node.folder / "containerd.toml").write_text(files.containerd_config(node))
             (node.folder / "kubelet.json").write_text(files.kubelet_config(node))
-            shutil.rmtree(node.folder / "kubelet", ignore_errors=True)
             _make_cgroups(files.cgroup(node))
 
     def _join(self, machines: list[Machine]) -> None:
@@ -270,6 +279,17 @@ class Cluster:
             assert time.monotonic() < end, f"not in {seconds:g} s: {what}; see {self.folder / 'logs'}"
             time.sleep(0.05)
 
+    def _state(self) -> list[Path]:
+        """All of one run that is on the disk: what is beside the images."""
+        folders = [node.folder for node in self.nodes]
+        stay = [*folders, *(node.images for node in self.nodes)]
+        found = [path for folder in (self.folder, *folders) if folder.exists() for path in folder.iterdir()]
+        return [path for path in found if path not in stay]
+
+    def _cgroups(self) -> list[Path]:
+        """The control groups of the nodes, in every hierarchy that has one."""
+        return [group for node in self.nodes for group in CGROUPS.glob(f"*/{files.cgroup(node)}")]
+
     def _kept(self) -> dict[str, Identity]:
         try:
             return {
@@ -281,6 +301,18 @@ class Cluster:
     def _keep(self, processes: dict[str, Identity]) -> None:
         rows = {name: asdict(process) for name, process in processes.items()}
         (self.folder / "machines.json").write_text(json.dumps(rows))
+
+
+def _all_of(kept: Collection[Identity]) -> list[Identity]:
+    """These processes, and all that come from them or from who has entered their machines."""
+    living = [process.pid for process in kept if is_alive(process)]
+    doors = {f"--target={pid}" for pid in living}
+    entered = [found for found in psutil.process_iter(["cmdline"]) if doors.intersection(found.info["cmdline"] or ())]
+    pids = set(living)
+    for root in (*map(psutil.Process, living), *entered):
+        with suppress(psutil.NoSuchProcess):  # It has just ended.
+            pids |= {root.pid, *(child.pid for child in root.children(recursive=True))}
+    return [found for pid in pids if (found := identity(pid)) is not None]
 
 
 def _identity(pid: int) -> Identity:
@@ -316,7 +348,7 @@ def _import(machine: Machine, node: Node, image: Image) -> None:
 
 def _note(node: Node) -> Path:
     # Gone when containerd's images are.
-    return node.folder / "containerd" / "imported.json"
+    return node.images / "imported.json"
 
 
 def _make_cgroups(name: str) -> None:

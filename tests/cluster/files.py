@@ -51,6 +51,11 @@ class Node:
         """Its containerd's."""
         return f"/run/containerd-{self.number}.sock"
 
+    @property
+    def images(self) -> Path:
+        """Where its containerd keeps images."""
+        return self.folder / "containerd"
+
 
 def tokens(nodes: tuple[Node, ...]) -> str:
     """The API server's token file."""
@@ -90,10 +95,9 @@ AUDIT_POLICY = json.dumps(
 
 def containerd_config(node: Node) -> str:
     """``containerd`` with its CRI plug-in."""
-    root = node.folder / "containerd"
     return f"""\
 version = 2
-root = "{root}"
+root = "{node.images}"
 state = "/run/containerd-{node.number}"
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
