@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -50,6 +52,7 @@ def test_a_fleet_lives_under_helm(namespace: Namespace, tmp_path: Path) -> None:
         assert f"http://shop-gateway.{namespace.name}:8501" in notes
         assert fleet.effective(M, {1: 100})
         fleet.answers()
+        _first_request(fleet, notes)
         chart.helm("test")
         _commands_know_whose_it_is(fleet)
         with fleet.stream({M: {1}}) as requests:
@@ -74,6 +77,15 @@ def test_a_fleet_lives_under_helm(namespace: Namespace, tmp_path: Path) -> None:
         requests.check()
         chart.helm("test")
         _ends(fleet, chart, notes)
+
+
+def _first_request(fleet: ClusterFleet, notes: str) -> None:
+    """The notes' own line at a node, which is told the address of the name: only Pods ask the cluster's DNS."""
+    (line,) = re.findall(r"^ *(curl .*)$", notes, re.M)
+    url = urlsplit(line.split()[-1])
+    told = ("--resolve", f"{url.hostname}:{url.port}:{fleet.address()}", "--silent", "--fail", "--max-time", "5")
+    answer = json.loads(fleet.namespace.cluster.machine(1).run(*line.split(), *told))
+    assert [(row["version"], row["state"]) for row in answer["model_version_status"]] == [("1", "AVAILABLE")]
 
 
 def _commands_know_whose_it_is(fleet: ClusterFleet) -> None:
