@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -457,6 +457,58 @@ def test_a_load_given_up_between_two_attempts_ends_as_cancelled() -> None:
     unit.manager.close()
 
 
+def test_a_version_wanted_again_in_the_moment_it_is_cancelled_is_loaded(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = [unit.aspire]
+    again = threading.Thread(target=unit.aspire, args=(1,))
+
+    def saying(line: str, severity: str = "INFO") -> None:
+        if line.startswith("Loading servable") and given_up:
+            given_up.pop()()
+
+    class Cancelling(Failed):
+        def __init__(self, code: str, message: str) -> None:
+            super().__init__(code, message)
+            again.start()
+            again.join(0.2)  # who holds the lock has it wait
+
+    monkeypatch.setattr(manager_module, "say", saying)
+    monkeypatch.setattr(manager_module, "Failed", Cancelling)
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    again.join(LIMIT_SECONDS)
+    assert unit.memory.loads == ["/m/1"]
+
+
+def test_a_version_wanted_again_as_its_rest_ends_is_not_loaded_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory()
+    memory.failures["/m/1"] = 1
+    manager: Manager[Servable] = Manager(memory.load, threads=2, retries=1, retry_seconds=3600)
+    manager.aspire({"m": {1: "/m/1"}})
+    assert manager.wait(lambda: manager.tried("m"), LIMIT_SECONDS)
+    memory.shut("/m/1")
+    memory.shut("/m/2")
+    lock, closing, wanted = cast("Any", manager._changed), manager._closing.is_set, [{1: "/m/1"}]
+
+    def between_locks() -> bool:
+        if not lock._is_owned() and wanted:
+            manager.aspire({"m": wanted.pop()})
+        return closing()
+
+    monkeypatch.setattr(manager._closing, "is_set", between_locks)
+    manager.aspire({"m": {}})
+    assert manager.wait(lambda: manager.status("m")[0].state == "END" or len(memory.loads) > 1, LIMIT_SECONDS)
+    manager.aspire({"m": {1: "/m/1", 2: "/m/2"}})
+    memory.reached("/m/2")
+    assert memory.loads == ["/m/1", "/m/2"]
+    memory.open("/m/2")
+    memory.reached("/m/1")
+    memory.open("/m/1")
+    assert manager.wait(lambda: [row.state for row in manager.status("m")] == ["AVAILABLE"] * 2, LIMIT_SECONDS)
+    manager.close()
+
+
 def test_a_version_given_up_while_it_loads_is_unloaded_afterwards(unit: Unit) -> None:
     unit.memory.shut("/m/1")
     unit.aspire(1)
@@ -553,19 +605,84 @@ def test_threads_by_flags(words: list[str], threads: tuple[int, int | None]) -> 
 def test_what_a_load_throws_is_a_failed_version_not_a_dead_model(
     unit: Unit, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    bombs = ["boom"]
+
     def explode(path: str) -> Servable:
-        if path == "/m/1":
-            raise ZeroDivisionError("boom")
+        if bombs:
+            raise ZeroDivisionError(bombs.pop())
         return Servable(unit.memory, path)
 
     manager: Manager[Servable] = Manager(explode, threads=1)
     manager.aspire({"m": {1: "/m/1"}})
     assert manager.wait(lambda: [row.state for row in manager.status("m")] == ["END"], LIMIT_SECONDS)
     assert manager.status("m")[0].code == "INTERNAL"
+    manager.retry_failed(0)
+    assert manager.wait(lambda: manager.status("m") == (StatusRow(1, "AVAILABLE"),), LIMIT_SECONDS)
     manager.aspire({"m": {2: "/m/2"}})
-    assert manager.wait(lambda: manager.status("m")[0].state == "AVAILABLE", LIMIT_SECONDS)
+    assert manager.wait(lambda: manager.status("m")[0] == StatusRow(2, "AVAILABLE"), LIMIT_SECONDS)
     assert "ZeroDivisionError: boom" in capsys.readouterr().err
     manager.close()
+
+
+def test_no_state_changes_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a version is seen that is over, but not yet with its error."""
+    memory, bombs = Memory(), ["boom"]
+
+    def explode(path: str) -> Servable:
+        if bombs:
+            raise ZeroDivisionError(bombs.pop())
+        return memory.load(path)
+
+    manager: Manager[Servable] = Manager(explode, threads=1)
+    lock, state = cast("Any", manager._changed), cast("Any", manager_module._Version.__dict__["state"])
+    changes: list[tuple[str, bool]] = []
+
+    def change(row: object, to: State) -> None:
+        changes.append((to, lock._is_owned()))
+        state.__set__(row, to)
+
+    monkeypatch.setattr(manager_module._Version, "state", property(state.__get__, change))
+    memory.failures["/m/2"] = 1
+    for version, ends in ((1, "END"), (2, "END"), (3, "AVAILABLE"), (4, "AVAILABLE")):
+        manager.aspire({"m": {version: f"/m/{version}"}})
+        assert manager.wait(
+            lambda version=version, ends=ends: (
+                manager.idle() and (manager.status("m")[0].version, manager.status("m")[0].state) == (version, ends)
+            ),
+            LIMIT_SECONDS,
+        )
+    assert {to for to, _ in changes} == set(State)
+    assert all(held for _, held in changes)
+    manager.close()
+
+
+def test_what_failed_is_tried_again_where_it_is_wanted_now(unit: Unit) -> None:
+    unit.memory.failures["/m/1"] = 1
+    unit.aspire(1)
+    unit.becomes(_1="END")
+    unit.manager.aspire({"m": {1: "/elsewhere/1"}})
+    unit.manager.retry_failed(0)
+    unit.becomes(_1="AVAILABLE")
+    assert unit.memory.loads == ["/m/1", "/elsewhere/1"]
+
+
+def test_work_for_which_there_is_no_thread_waits_for_one(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            unit.aspire(1)
+            unit.aspire(1, model="other")
+        assert (unit.rows(), unit.rows("other")) == ({1: "START"}, {1: "START"})
+    unit.aspire(1)
+    unit.becomes(_1="AVAILABLE")
+    unit.becomes("other", _1="AVAILABLE")
+    assert sorted(unit.memory.loads) == ["/m/1", "/other/1"]
+    assert capsys.readouterr().err.count("m/1 has to wait with its load: can't start new thread") == 1
 
 
 def test_there_is_always_someone_to_answer_while_versions_change(unit: Unit) -> None:

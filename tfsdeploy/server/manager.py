@@ -44,6 +44,9 @@ class _Version(Generic[Servable]):
     failed_at: float | None = None
     failed: bool = False
 
+    def ended(self, error: Failed) -> None:
+        self.state, self.error, self.failed_at = State.END, error, time.monotonic()
+
     def told(self) -> StatusRow:
         if self.error is None:
             return StatusRow(self.version, self.state)
@@ -106,6 +109,7 @@ class Manager(Generic[Servable]):
         self._wanted: dict[str, Mapping[int, str]] = {}
         self._pending: dict[str, Mapping[int, str]] = {}
         self._busy: dict[str, tuple[Work, _Version[Servable]]] = {}
+        self._no_thread = False
         self._resting = 0
         self._due: dict[Work, dict[str, int]] = {"unload": {}, "load": {}}
         self._closing = threading.Event()
@@ -115,9 +119,9 @@ class Manager(Generic[Servable]):
         """State the whole list of versions (number -> path) that each named model should have.
 
         A version that is wanted again while it is unloaded is first unloaded altogether, then loaded anew. A list that
-        is as it was costs a comparison, and holds nobody up.
+        is as it was costs a comparison, and holds nobody up; only where no thread was to be had is it tried again.
         """
-        if all(self._wanted.get(name) == wanted for name, wanted in models.items()):
+        if not self._no_thread and all(self._wanted.get(name) == wanted for name, wanted in models.items()):
             return
         with self._changed:
             for name, wanted in models.items():
@@ -132,7 +136,7 @@ class Manager(Generic[Servable]):
             self._advance()
 
     def retry_failed(self, seconds: float) -> None:
-        """Load anew what is still wanted and failed so long ago; the original never does.
+        """Load anew, from where it is wanted now, what failed so long ago; the original never does.
 
         Args:
             seconds: since the last attempt ended.
@@ -148,7 +152,8 @@ class Manager(Generic[Servable]):
         with self._changed:
             for row in failed:
                 if due(row) and self._versions[row.model].get(row.version) is row:
-                    self._versions[row.model][row.version] = _Version(row.model, row.version, row.path)
+                    path = self._wanted.get(row.model, {}).get(row.version, row.path)
+                    self._versions[row.model][row.version] = _Version(row.model, row.version, path)
                     self._consider(row.model)
             self._advance()
 
@@ -245,7 +250,8 @@ class Manager(Generic[Servable]):
         for what, due in self._due.items():
             while due and not self._closing.is_set() and self._has_thread(what):
                 model_name = min(due)
-                self._begin(self._versions[model_name][due[model_name]], what)
+                if not self._begin(self._versions[model_name][due[model_name]], what):
+                    break
         self._changed.notify_all()
 
     def _consider(self, model_name: str) -> None:
@@ -302,22 +308,37 @@ class Manager(Generic[Servable]):
         if len(ended) > MOST_ENDED:
             del ended[next(iter(ended))]
 
-    def _begin(self, version: _Version[Servable], what: Work) -> None:
-        self._busy[version.model] = what, version
-        self._consider(version.model)
-        if what == "load":
-            version.state = State.LOADING
-            self._pool.submit(self._guarded, self._load, version)
-        else:
-            version.state = State.UNLOADING
-            self._pool.submit(self._guarded, self._unload, version)
-
-    def _guarded(self, work: Callable[[_Version[Servable]], None], version: _Version[Servable]) -> None:
+    def _begin(self, version: _Version[Servable], what: Work) -> bool:
+        """Whether a thread was to be had for it; if not, it is due as before."""
+        before, version.state = version.state, State.LOADING if what == "load" else State.UNLOADING
+        task = self._busy[version.model] = what, version
         try:
-            work(version)
+            self._pool.submit(self._guarded, task)
+        except RuntimeError as error:  # the system gives no more threads
+            del self._busy[version.model]
+            version.state = before
+            if not self._no_thread:
+                say(f"{version.model}/{version.version} has to wait with its {what}: {error}", "ERROR")
+            self._no_thread = True
+        else:
+            self._no_thread = False
+        self._consider(version.model)
+        return not self._no_thread
+
+    def _guarded(self, task: tuple[Work, _Version[Servable]]) -> None:
+        what, version = task
+        with self._changed:
+            if self._busy.get(version.model) is not task:
+                return  # there was no thread for it when it was begun, but its pool has kept it
+        try:
+            if what == "load":
+                self._load(version)
+            else:
+                self._unload(version)
         except Exception as error:  # a thread that dies silently would hold its model for ever
             say(f"{version.model}/{version.version}: {type(error).__name__}: {error}", "ERROR")
-            version.state, version.error = State.END, Failed("INTERNAL", f"{type(error).__name__}: {error}")
+            with self._changed:
+                version.ended(Failed("INTERNAL", f"{type(error).__name__}: {error}"))
         with self._changed:
             self._done(version)
 
@@ -326,11 +347,8 @@ class Manager(Generic[Servable]):
         say(f"Loading servable: {name}")
         error: Failed | None = None
         for attempt in range(max(0, self._retries) + 1):
-            if attempt and not self._rested(version):
+            if (attempt and not self._rested(version)) or self._cancelled(version):
                 return
-            if not version.aspired:
-                error = Failed("CANCELLED", "Loading of servable cancelled")
-                break
             try:
                 version.servable, error = self._open(version.path), None
                 break
@@ -344,11 +362,18 @@ class Manager(Generic[Servable]):
                     version.failed = True
                     self._changed.notify_all()
         with self._changed:
-            version.error = error
-            version.state = State.END if error else State.AVAILABLE
-            version.failed_at = time.monotonic() if error else None
-        if error is None:
-            say(f"Successfully loaded servable version {name}")
+            if error is not None:
+                version.ended(error)
+                return
+            version.state = State.AVAILABLE
+        say(f"Successfully loaded servable version {name}")
+
+    def _cancelled(self, version: _Version[Servable]) -> bool:
+        """Whether nobody wants a version that loads any more; then it is over before anybody can want it again."""
+        with self._changed:
+            if not version.aspired:
+                version.ended(Failed("CANCELLED", "Loading of servable cancelled"))
+            return not version.aspired
 
     def _done(self, version: _Version[Servable]) -> None:
         """Let what waits for a version's work begin; with the lock held."""
@@ -359,7 +384,7 @@ class Manager(Generic[Servable]):
         self._advance()
 
     def _rested(self, version: _Version[Servable]) -> bool:
-        """Wait between two attempts, here unless nobody wants the version any more; False when the manager closes.
+        """Wait between two attempts, here unless nobody wants the version any more; False: there is no next one.
 
         Other versions of the model are loaded and unloaded meanwhile, but by one thread for all there is none for them;
         nor, in the original, is there this one.
@@ -373,7 +398,7 @@ class Manager(Generic[Servable]):
             self._changed.wait_for(
                 lambda: self._closing.is_set() or not (version.aspired or self._like_tfs), self._retry_seconds
             )
-            if version.aspired:
+            if not self._cancelled(version):
                 self._changed.wait_for(
                     lambda: (
                         self._closing.is_set()
@@ -383,7 +408,7 @@ class Manager(Generic[Servable]):
                 self._busy[version.model] = "load", version
                 self._consider(version.model)
             self._resting -= kept
-        return not self._closing.is_set()
+            return version.state is not State.END and not self._closing.is_set()
 
     def _unload(self, version: _Version[Servable]) -> None:
         with self._changed:
