@@ -70,8 +70,11 @@ def test_what_is_kept(policy: object, there: set[int], loaded: set[int], expecte
     assert set(found) == expected
 
 
-def test_a_version_that_failed_is_loaded_again(tmp_path: Path) -> None:
-    unit = Unit(tmp_path, like_tfs=False, retry_failed_seconds=0.1)
+@pytest.mark.parametrize("scans", [0.1, 0, 3600])
+def test_a_version_that_failed_is_loaded_again_however_seldom_folders_are_looked_at(
+    scans: float, tmp_path: Path
+) -> None:
+    unit = Unit(tmp_path, like_tfs=False, polls=0, scans=scans, retry_failed_seconds=0.1)
     unit.publish("m", 1, bad=True)
     unit.write(unit.entry("m"))
     unit.reloader.start()

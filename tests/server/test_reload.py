@@ -16,7 +16,7 @@ from tests.server.arrays import LIMIT_SECONDS, half_plus_two
 from tests.server.live import wait
 from tfsdeploy.protocol.model_config import All, Latest, ModelConfig, Policy, Specific, render
 from tfsdeploy.protocol.status import Failed
-from tfsdeploy.server import reload
+from tfsdeploy.server import config, reload, source
 from tfsdeploy.server.config import from_message
 from tfsdeploy.server.core import Core
 from tfsdeploy.server.flags import Flags
@@ -231,6 +231,53 @@ def test_a_model_whose_folder_is_away_holds_up_nobody_else(own: Unit) -> None:
     own.becomes("away", {1: "AVAILABLE"})
 
 
+def test_a_path_that_no_folder_can_have_holds_up_nobody_else(own: Unit) -> None:
+    own.publish("m", 1)
+    own.write(own.entry("m"))
+    own.reloader.start()
+    with pytest.raises(Failed, match="Could not find base path /m\0x for servable none with error embedded null byte"):
+        own.core.reload((ModelConfig("none", "/m\0x"), own.entry("m")))
+    own.publish("m", 2)
+    own.becomes("m", {1: "END", 2: "AVAILABLE"})
+
+
+def test_whatever_a_look_at_the_folders_raises_there_is_a_next_one(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    errors, look = [ZeroDivisionError("boom")], source.versions_of
+
+    def failing(model: ModelConfig) -> dict[int, str]:
+        if errors:
+            raise errors.pop()
+        return look(model)
+
+    monkeypatch.setattr(source, "versions_of", failing)
+    wait("one has failed", lambda: not errors, LIMIT_SECONDS)
+    unit.publish("m", 2)
+    unit.becomes("m", {1: "END", 2: "AVAILABLE"})
+    assert "ZeroDivisionError: boom" in capsys.readouterr().err
+
+
+def test_a_file_is_read_again_after_whatever_came_between(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit.publish("m", 1)
+    unit.write()
+    unit.reloader.start()
+    errors, read = [ZeroDivisionError("boom")], config.read
+
+    def failing(file: str, **given: Any) -> tuple[ModelConfig, ...]:
+        if errors:
+            raise errors.pop()
+        return read(file, **given)
+
+    monkeypatch.setattr(config, "read", failing)
+    unit.write(unit.entry("m"))
+    unit.becomes("m", {1: "AVAILABLE"})
+
+
 def test_a_look_at_folders_that_are_as_they_were_waits_for_nobody(tmp_path: Path) -> None:
     unit = Unit(tmp_path, like_tfs=False, polls=0, scans=0, keep_missing=True, retry_failed_seconds=3600)
     names = [f"m{number}" for number in range(30)]
@@ -239,7 +286,12 @@ def test_a_look_at_folders_that_are_as_they_were_waits_for_nobody(tmp_path: Path
     unit.write(*(unit.entry(name, Specific((1,))) for name in names[1:]), unit.entry(names[0]))
     unit.reloader.start()
     unit.reloader.first_loads()
-    look = threading.Thread(target=unit.reloader._scan)
+
+    def look_and_retry() -> None:
+        unit.reloader._scan()
+        unit.manager.retry_failed(3600)
+
+    look = threading.Thread(target=look_and_retry)
     with unit.manager._changed:
         look.start()
         look.join(LIMIT_SECONDS)
@@ -338,6 +390,35 @@ def test_like_the_original_a_new_model_without_a_folder_holds_up_every_later_rel
     assert done == ["first", "second"]
 
 
+def test_like_the_original_what_a_reload_drops_while_folders_are_looked_at_is_not_wanted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "ANSWER_SECONDS", 0.0)
+    unit = Unit(tmp_path, like_tfs=True, polls=0, scans=0)
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    looks, goes_on, found = threading.Event(), threading.Event(), source.scan
+
+    def slow(models: tuple[ModelConfig, ...]) -> dict[str, dict[int, str]]:
+        looks.set()
+        assert goes_on.wait(LIMIT_SECONDS)
+        return found(models)
+
+    monkeypatch.setattr(source, "scan", slow)
+    look = threading.Thread(target=unit.reloader._scan)
+    look.start()
+    assert looks.wait(LIMIT_SECONDS)
+    unit.core.reload(())
+    unit.manager.wait(lambda: unit.manager.status("m")[0].state == "END", 0.3)
+    goes_on.set()
+    look.join(LIMIT_SECONDS)
+    unit.becomes("m", {1: "END"})
+    assert unit.manager.models() == set()
+    unit.close()
+
+
 def test_like_the_original_after_a_model_without_a_platform_nothing_is_applied_any_more(like_tfs: Unit) -> None:
     assert refusals(like_tfs) == [NO_PLATFORM, NO_PLATFORM]
 
@@ -434,6 +515,20 @@ def test_folders_that_nobody_asked_to_scan_again_are_scanned_with_each_configura
     unit.core.reload((unit.entry("m"), unit.entry("n")))
     unit.becomes("n", {1: "AVAILABLE"})
     unit.becomes("m", {1: "END", 2: "AVAILABLE"})
+    unit.close()
+
+
+def test_folders_that_are_never_to_be_looked_at_are_not_at_a_reload_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "ANSWER_SECONDS", 0.0)
+    unit = Unit(tmp_path, like_tfs=False, polls=0, scans=-1)
+    unit.publish("m", 1)
+    unit.write()
+    unit.reloader.start()
+    with pytest.raises(Failed, match="NOT_FOUND: No folder is looked at: --file_system_poll_wait_seconds is below 0"):
+        unit.core.reload((unit.entry("m"),))
+    assert not unit.manager.wait(lambda: bool(unit.loads), 0.2)
     unit.close()
 
 

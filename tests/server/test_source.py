@@ -80,3 +80,8 @@ def test_a_base_path_that_is_away_is_told_from_one_that_is_empty(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageAway, match="Not a directory"):
         versions_of(ModelConfig("m", str(tmp_path / "file")))
+
+
+def test_a_base_path_that_no_folder_can_have_is_away() -> None:
+    with pytest.raises(StorageAway, match="base path /m\0x for servable m with error embedded null byte"):
+        versions_of(ModelConfig("m", "/m\0x"))

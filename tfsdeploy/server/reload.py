@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 
@@ -28,6 +29,8 @@ SCAN_SECONDS = 0.25
 
 SCAN_SHARE = 0.02
 """Of the time, for looking at the folders; where that takes longer, they are looked at as seldom as the flag says."""
+
+NEVER_LOOKED = "No folder is looked at: --file_system_poll_wait_seconds is below 0"
 
 
 class Reloader:
@@ -71,7 +74,7 @@ class Reloader:
                 self._background(self._poll_config)
         else:
             self.apply(models)
-            if self._scan_seconds or self._looks:
+            if self._scan_seconds or self._looks or flags.retry_failed_seconds > 0:
                 self._background(self._watch)
 
     @property
@@ -106,9 +109,10 @@ class Reloader:
             self.apply(models)
             return
         new = self.apply(models, only_new=True)
-        self._after_the_answer(self._scan)
+        if self._flags.file_system_poll_wait_seconds >= 0:
+            self._after_the_answer(self._scan)
         aspired = {name: self._core.manager.aspired(name) for name in new}
-        missing = {name: self._told.get(name, "") for name, versions in aspired.items() if not versions}
+        missing = {name: self._told.get(name, NEVER_LOOKED) for name, versions in aspired.items() if not versions}
         self._wait_for(new - missing.keys(), "model", missing)
 
     def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False, only_new: bool = False) -> set[str]:
@@ -146,7 +150,7 @@ class Reloader:
             self._core.served = frozenset(model.name for model in models)
             self._core.unready = self._unready
             if self._flags.like_tfs:
-                self._after_the_answer(self._unload_others)
+                self._after_the_answer(self._unload_others_after_a_scan)
                 self._wait_for(new, "servable" if first else "model")
             elif self._flags.file_system_poll_wait_seconds >= 0:
                 self._scan(new if only_new else None)
@@ -189,6 +193,11 @@ class Reloader:
         manager = self._core.manager
         manager.aspire({name: {} for name in manager.models() - {model.name for model in self._models}})
 
+    def _unload_others_after_a_scan(self) -> None:
+        """Like the original not in the middle of one: it would want again what it began with."""
+        with self._scanning:
+            self._unload_others()
+
     def _scan(self, names: Collection[str] | None = None) -> None:
         """Look at the folders of all models, or of some."""
         with self._scanning:
@@ -203,8 +212,6 @@ class Reloader:
                 self._scan_alone(model)
             if names is None:
                 self._scan_took = time.monotonic() - begun
-            if self._flags.retry_failed_seconds > 0:
-                self._core.manager.retry_failed(self._flags.retry_failed_seconds)
 
     def _scan_alone(self, model: ModelConfig) -> None:
         """What is wrong with one model's folder is nothing to the others."""
@@ -242,26 +249,40 @@ class Reloader:
             self._told.pop(model_name, None)
 
     def _watch(self) -> None:
-        """The configuration file by its stat, the folders every moment."""
+        """The configuration file by its stat, the folders every moment, what failed when its time has come."""
         file = self._flags.model_config_file
         # As it was before the start read it: it may have been replaced since.
         seen = self._seen
         settled = True
-        scanned = tried = time.monotonic()
+        scanned = tried = retried = time.monotonic()
         while not self._stopping.wait(LOOK_SECONDS):
             now = time.monotonic()
             found = _identity(file) if self._looks else None
-            if found is not None and (found != seen or (not settled and now - tried >= SCAN_SECONDS)):
-                # One that was refused is tried again: its labels may wait for versions that come by themselves.
-                seen, scanned, tried = found, now, now
-                settled = self._reread()
-            elif self._scan_seconds and now - scanned >= self._scan_seconds:
-                scanned = now
-                self._scan()
+            with self._going_on():
+                if found is not None and (found != seen or (not settled and now - tried >= SCAN_SECONDS)):
+                    # One that was refused is tried again: its labels may wait for versions that come by themselves.
+                    seen, scanned, tried, settled = found, now, now, False
+                    settled = self._reread()
+                elif self._scan_seconds and now - scanned >= self._scan_seconds:
+                    scanned = now
+                    self._scan()
+            if self._flags.retry_failed_seconds > 0 and now - retried >= SCAN_SECONDS:
+                retried = now
+                with self._going_on():
+                    self._core.manager.retry_failed(self._flags.retry_failed_seconds)
 
     def _poll_config(self) -> None:
         while not self._stopping.wait(self._flags.model_config_file_poll_wait_seconds):
-            self._reread()
+            with self._going_on():
+                self._reread()
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Whatever it raises, there is a next time: a thread that ends would see no change any more."""
+        try:
+            yield
+        except Exception as error:
+            self._tell("", f"Following configuration and folders goes on after {type(error).__name__}: {error}")
 
     def _reread(self) -> bool:
         """Whether there is nothing to try again until the file changes."""
@@ -280,12 +301,18 @@ class Reloader:
             return
         # The first scan of the original comes with the first configuration, so no interval passes before it.
         self._stopping.wait(0.05)
-        self._scan()
-        while interval > 0 and not self._stopping.wait(interval):
+        with self._going_on():
             self._scan()
+        while interval > 0 and not self._stopping.wait(interval):
+            with self._going_on():
+                self._scan()
 
     def _after_the_answer(self, work: Callable[[], None]) -> None:
-        later = threading.Timer(ANSWER_SECONDS, work)
+        def guarded() -> None:
+            with self._going_on():
+                work()
+
+        later = threading.Timer(ANSWER_SECONDS, guarded)
         later.daemon = True
         later.start()
 

@@ -15,7 +15,7 @@ _INT64 = re.compile(r"[ \t]*\+?[0-9]{1,19}[ \t]*\Z")
 
 
 class StorageAway(Exception):
-    """A base path that is missing or cannot be listed; nobody's versions change then."""
+    """A base path that is missing, cannot be listed or is none; nobody's versions change then."""
 
 
 def scan(models: Iterable[ModelConfig]) -> dict[str, dict[int, str]]:
@@ -36,9 +36,10 @@ def versions_of(model: ModelConfig) -> dict[int, str]:
     base = Path(folder(model.base_path))
     try:
         names = os.listdir(base)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
         raise StorageAway(
-            f"Could not find base path {model.base_path} for servable {model.name} with error {error.strerror}"
+            f"Could not find base path {model.base_path} for servable {model.name} with error {reason}"
         ) from error
     # Sorted, so that of two names for one version the shorter spelling wins, as in the original.
     found = {int(name): str(base / name) for name in sorted(names) if _INT64.match(name)}
