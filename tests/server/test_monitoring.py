@@ -15,6 +15,7 @@ from tests.server.samples import write_adder
 from tests.server.test_recorded import _message
 from tfsdeploy.protocol.model_config import All, ModelConfig, Specific
 from tfsdeploy.protocol.rest import StatusRow
+from tfsdeploy.server.http_reader import Reader
 from tfsdeploy.server.metrics import FEW_SERIES, Asked, Metrics
 from tfsdeploy.server.pace import WouldWait
 from tfsdeploy.server.policy import State
@@ -160,6 +161,11 @@ def test_the_page_and_readiness_wait_for_no_prediction_and_no_request_waits_for_
     assert rest.of_the_server("/metrics")
     assert rest.of_the_server("/readyz")
     assert not rest.of_the_server("/v1/models/m")
+    reader = Reader()
+    reader.feed(b"GET http://host:8501/metrics HTTP/1.1\r\n\r\n")
+    asked = reader.take()
+    assert asked
+    assert rest.of_the_server(asked.path)
 
     async def answers() -> list[str]:
         loop = asyncio.get_running_loop()

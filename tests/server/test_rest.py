@@ -48,7 +48,7 @@ MALFORMED = [
     ("POST", "/v1/models/m:predict:predict"), ("POST", "/v1/models/m:"), ("POST", "/v1/models/m%3Apredict"),
     ("POST", "/v1/models/:predict"), ("POST", "/v1/models/m:multi_inference"), ("POST", "/v1/models/m/metadata"),
     ("POST", "/v1/models/m/labels/sta:ble:predict"), ("PUT", "/v1/models/m:predict"), ("DELETE", "/v1/models/m"),
-    ("HEAD", "/v1/models/m"),
+    ("HEAD", "/v1/models/m"), ("GET", "/v1/foo?of=http://host/v1"),
 ]  # fmt: skip
 
 
@@ -77,7 +77,9 @@ def test_any_other_path_is_malformed(rest: Rest, method: str, path: str) -> None
     assert (reply.code, json.loads(reply.body)) == (400, {"error": f"Malformed request: {method} {path}"})
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/models/m", "/healthz", "/monitoring/prometheus/metrics", "*"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v2/models/m", "/healthz", "/monitoring/prometheus/metrics", "*", "http://h/v1/x"]
+)
 def test_what_is_not_the_apis_is_a_page_of_the_http_server(rest: Rest, path: str) -> None:
     assert rest.handle("GET", path, {}) == Reply(404, NOT_FOUND, "text/html", {"Connection": "close"})
 

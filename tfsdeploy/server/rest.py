@@ -32,7 +32,6 @@ READYZ = "/readyz"
 ENTRYPOINT = "REST"
 INFLATED_BYTES = 100 * 2**20
 
-_AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://")  # anywhere in it (http_server.cc)
 
 
@@ -83,7 +82,7 @@ class Rest:
 
         Args:
             method: in capitals.
-            path: as it came, query string included: it is part of the match.
+            path: without scheme and host, but with the query string: it is part of the match.
             headers: names in small letters; ``content-encoding`` and ``origin`` matter.
             body: as it came; inflated here if it is gzip.
             wait: until a model has answered; if not, only what is quick is answered.
@@ -91,7 +90,6 @@ class Rest:
         Raises:
             WouldWait: it is not.
         """
-        path = _AUTHORITY.sub("", path, count=1)
         if method not in METHODS:
             return page(501, "Not Implemented")
         if self._metrics.path and path.partition("?")[0] == self._metrics.path:
