@@ -20,6 +20,7 @@ import pytest
 from tests.server.live import Live, wait
 from tfsdeploy import __version__
 from tfsdeploy.protocol import wire
+from tfsdeploy.server import listening
 from tfsdeploy.store.example import write_example
 
 LIMIT_SECONDS = 60.0
@@ -64,6 +65,33 @@ def test_a_port_that_is_taken_ends_it_with_255_and_words(flag: str, words: str, 
     with taken_port() as port, Live(tmp_path / "log", f"--{flag}={port}", empty) as server:
         assert ends(server) == 255
         assert words in server.said()
+
+
+def test_without_an_address_rest_is_there_for_ipv4_and_ipv6_and_grpc_for_ipv4(empty: str, tmp_path: Path) -> None:
+    with Live(tmp_path / "log", "--address=", empty) as server:
+        says(server, "Exporting HTTP/REST API")
+        answers = {
+            (host, port): answers_at(host, port)
+            for port in (server.rest_port, server.grpc_port)
+            for host in ("127.0.0.1", "::1")
+        }
+    ipv6 = socket.has_dualstack_ipv6()
+    assert list(answers.values()) == [True, ipv6, True, False]
+
+
+def answers_at(host: str, port: int) -> bool:
+    """Whether somebody takes a connection there."""
+    try:
+        socket.create_connection((host, port), timeout=LIMIT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_where_there_is_no_ipv6_rest_is_there_for_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with listening.everywhere(0) as found:
+        assert found.getsockname()[0] == "0.0.0.0"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)

@@ -50,9 +50,9 @@ def test_what_a_command_line_leads_to(mode: list[str], tmp_path: Path) -> None:
             (folder / "none").write_text("model_config_list {}")
             for name, text in case.get("files", {}).items():
                 (folder / name).write_text(text)
-            # Not by format(): configurations have braces of their own.
-            flags = [flag.replace("{folder}", str(folder)) for flag in case["flags"]]
             grpc_port, rest_port = free_ports(2)
+            # Not by format(): configurations have braces of their own.
+            flags = [flag.replace("{folder}", str(folder)).replace("{port}", str(grpc_port)) for flag in case["flags"]]
             ports = ["--address=127.0.0.1", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
             out, err = folder / "stdout", folder / "stderr"
             print(json.dumps([[*ports, *mode, *flags], str(out), str(err)]), file=asked, flush=True)

@@ -26,7 +26,7 @@ ACCEPTED: Final[Mapping[str, str]] = {
 }
 
 OWN: Final = (
-    Flag("address", "string", "0.0.0.0", "bind only this address"),
+    Flag("address", "string", "", "bind only this address"),
     Flag("drain_seconds", "int32", "10", "how long requests in flight may take after SIGTERM"),
     Flag("open_early", "bool", "false", "open the ports at once, not only when the models are loaded"),
     Flag("readyz", "bool", "false", "answer /readyz on the REST port: 200 when every configured version is AVAILABLE"),
@@ -104,7 +104,7 @@ class Flags:
         num_tflite_pools: times the next flag: requests that run at once in one TFLite model; below 1 is 1.
         num_tflite_interpreters_per_pool: see there.
         version: print versions and end.
-        address: own flag: what both ports bind; the original binds every address.
+        address: own flag: what both ports bind; empty: every address as the original does, gRPC of IPv4 alone.
         like_tfs: own flag: behave like the original at its most awkward.
         open_early: own flag: the ports open before the first models are loaded.
         readyz: own flag: answer ``/readyz`` on the REST port.
@@ -157,7 +157,7 @@ class Flags:
     num_tflite_pools: int = field(default_factory=lambda: os.cpu_count() or 1)
     num_tflite_interpreters_per_pool: int = 1
     version: bool = False
-    address: str = "0.0.0.0"
+    address: str = ""
     like_tfs: bool = False
     drain_seconds: int = 10
     open_early: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from tfsdeploy.server.workers import Workers
 MOST_PORT = 65535
 
 BACKLOG = 1024
+
+EVERY_IPV4 = "0.0.0.0"
 
 
 class Connection(Protocol):
@@ -100,10 +103,11 @@ async def grpc(flags: Flags, core: Core, metrics: Metrics) -> Port:
     servers = []
     try:
         if flags.port:
-            where = f"{flags.address}:{flags.port}"
+            address = flags.address or EVERY_IPV4
+            where = f"{address}:{flags.port}"
             servers.append(
                 await loop.create_server(
-                    front.connect, flags.address, _port(flags.port), ssl=tls, backlog=BACKLOG, reuse_port=shared
+                    front.connect, address, _port(flags.port), ssl=tls, backlog=BACKLOG, reuse_port=shared
                 )
             )
             say(f"Running gRPC ModelServer at {where} ...")
@@ -129,18 +133,33 @@ async def rest(flags: Flags, answers: Rest) -> Port:
     workers = Workers(loop, flags.rest_threads, "rest")
     front = rest_front.Front(answers, workers)
     try:
-        server = await loop.create_server(front.connect, flags.address, _port(flags.rest_api_port), backlog=BACKLOG)
+        port = _port(flags.rest_api_port)
+        if flags.address:
+            server = await loop.create_server(front.connect, flags.address, port, backlog=BACKLOG)
+        else:
+            server = await loop.create_server(front.connect, sock=everywhere(port), backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Failed(
-            "UNAVAILABLE", f"Failed to start HTTP Server at {flags.address}:{flags.rest_api_port}: {reason}"
-        ) from error
+        where = f"{flags.address or 'localhost'}:{flags.rest_api_port}"
+        raise Failed("UNAVAILABLE", f"Failed to start HTTP Server at {where}: {reason}") from error
     say(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...")
     return Port([server], front, workers)
+
+
+def everywhere(port: int) -> socket.socket:
+    """A socket for IPv6 and IPv4, or, where that cannot be had, for IPv4 alone (util/net_http/evhttp_server.cc).
+
+    Raises:
+        OSError: neither.
+    """
+    if socket.has_dualstack_ipv6():
+        with suppress(OSError):
+            return socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    return socket.create_server((EVERY_IPV4, port), backlog=BACKLOG)
 
 
 def _port(number: int) -> int:
     """The port itself: uvloop, as the original, would take it modulo 65536 and listen where nobody asks."""
     if not 0 <= number <= MOST_PORT:
-        raise OverflowError(f"a port is at most {MOST_PORT}")
+        raise OverflowError(f"ports are 1 to {MOST_PORT}")
     return number

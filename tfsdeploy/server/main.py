@@ -94,6 +94,11 @@ def _check(flags: Flags) -> None:
             "INVALID_ARGUMENT",
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
         )
+    if flags.rest_api_port and flags.rest_api_port == flags.port:
+        raise Failed(
+            "INVALID_ARGUMENT",
+            "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API.",
+        )
     if not flags.model_base_path and not flags.model_config_file:
         raise Failed(
             "INVALID_ARGUMENT",
