@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.figure import Figure, machine, percentile, table, told
 from benchmarks.rounds import losses
 from tests.cluster.product import SERVER_IMAGE
+from tests.docker.balancer import CONNECTING
 from tests.docker.engine import Engine
 from tests.docker.live import DockerFleet
 from tests.scenarios.live import eventually
@@ -48,11 +49,13 @@ def _measured(fleet: DockerFleet) -> list[Figure]:
     fleet.spec["models"] = {M: {}}
     fleet.spec["serving"]["replicas"] = 3
     fleet.push(M, 1)
+    # While the engine restarts it refuses connections for a moment.
+    stream = partial(fleet.stream, retry_on=CONNECTING)
     try:
         return (
             told(_up(fleet))
             + told(_rollbacks(fleet))
-            + told([losses(fleet, M, partial(_changes, fleet), REQUESTS, RATE)])
+            + told([losses(fleet, M, partial(_changes, fleet), REQUESTS, RATE, stream)])
         )
     finally:
         fleet.run("down", "--yes")

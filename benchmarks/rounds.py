@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from benchmarks.figure import Figure
-from tests.cluster.live import ClusterFleet
+from tests.cluster.live import Asked, ClusterFleet
 from tests.docker.live import DockerFleet
 
 
@@ -16,6 +17,7 @@ def losses(
     changes: Callable[[int], Sequence[Callable[[], object]]],
     requests: int,
     rate: float,
+    stream_of: Callable[[dict[str, set[int]], float], AbstractContextManager[Asked]] | None = None,
 ) -> Figure:
     """How many requests fail; each change falls between a promote to version 2 and the rollback to 1.
 
@@ -25,9 +27,10 @@ def losses(
         changes: what is done in one round, by its number from 0; a first round is always gone through whole.
         requests: how many there are to be at least.
         rate: requests a second.
+        stream_of: how they are sent; None: as the fleet's scenarios do.
     """
     seconds, rounds = requests / rate, 0
-    with fleet.stream({model: {1}}, rate) as stream:
+    with (stream_of or fleet.stream)({model: {1}}, rate) as stream:
         begun = time.monotonic()
         while time.monotonic() < begun + seconds:
             for change in changes(rounds):

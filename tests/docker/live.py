@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,17 @@ class DockerFleet:
         return int(self.engine.docker("inspect", "--format={{.RestartCount}}", container))
 
     @contextmanager
-    def stream(self, models: dict[str, set[int]], rate: float = RATE) -> Iterator[Asked]:
-        """Requests, REST and gRPC, through a load balancer over both gateways, from entering to leaving."""
-        with (
-            balancer(self.folder, (8501, 8511), (8500, 8510)) as (rest, grpc),
-            requests_to(rest, grpc, models, rate) as asked,
-        ):
+    def stream(self, models: dict[str, set[int]], rate: float = RATE, *, retry_on: str = "") -> Iterator[Asked]:
+        """Requests, from entering to leaving: REST straight at the first gateway, gRPC straight at the second.
+
+        Args:
+            models: which versions may answer, until `Asked.now` says otherwise.
+            rate: requests a second.
+            retry_on: through a load balancer over both instead, which tries again what `tests.docker.balancer` says.
+        """
+        straight = nullcontext((f"http://{ADDRESS}:8501", f"{ADDRESS}:8510"))
+        way = balancer(self.folder, (8501, 8511), (8500, 8510), retry_on) if retry_on else straight
+        with way as (rest, grpc), requests_to(rest, grpc, models, rate) as asked:
             yield asked
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.product import SERVER_IMAGE
+from tests.docker.balancer import A_GATEWAY_GOES, CONNECTING
 from tests.docker.engine import Engine
 from tests.docker.live import DockerFleet
 from tests.scenarios.live import eventually
@@ -60,7 +61,7 @@ def test_killed_container(fleet: DockerFleet, kind: str, part: str) -> None:
     """The engine starts it again, and no request fails."""
     victim = fleet.containers(f"kind={kind}", f"part={part}")[0]
     before = fleet.restarts(victim)
-    with fleet.stream({M: {1}}) as requests:
+    with fleet.stream({M: {1}}, retry_on=A_GATEWAY_GOES if part == "envoy" else "") as requests:
         fleet.kill(victim)
         eventually(lambda: fleet.restarts(victim) > before, "a restart")
         fleet.healthy()
@@ -72,7 +73,7 @@ def test_killed_container(fleet: DockerFleet, kind: str, part: str) -> None:
 def test_removed_container_comes_back_with_up(fleet: DockerFleet, kind: str, part: str) -> None:
     before = fleet.containers()
     victim = fleet.containers(f"kind={kind}", f"part={part}")[0]
-    with fleet.stream({M: {1}}) as requests:
+    with fleet.stream({M: {1}}, retry_on=A_GATEWAY_GOES if part == "envoy" else "") as requests:
         fleet.engine.docker("rm", "-f", victim)
         if kind != "state":
             assert victim.removesuffix(f"-{part}") in fleet.run("diff", code=3).out
@@ -83,9 +84,12 @@ def test_removed_container_comes_back_with_up(fleet: DockerFleet, kind: str, par
 
 
 def test_restarted_daemon(fleet: DockerFleet) -> None:
-    """With live-restore the containers serve on while dockerd and containerd are gone, and are known again after."""
+    """With live-restore the containers serve on while dockerd and containerd are gone, and are known again after.
+
+    The engine lays the rules of published ports anew, and new connections to them are refused for that moment.
+    """
     before = fleet.containers()
-    with fleet.stream({M: {1}}) as requests:
+    with fleet.stream({M: {1}}, retry_on=CONNECTING) as requests:
         fleet.engine.kill_daemon()
         said = fleet.run("status", code=1).err
         assert "the Docker engine does not answer" in said
@@ -137,10 +141,13 @@ def test_shape_changes_replace_one_at_a_time(fleet: DockerFleet) -> None:
     """Another image of the server and another limit of the gateways, and no request notices."""
     fleet.engine.docker("tag", SERVER_IMAGE, OTHER_IMAGE)
     before = {name: fleet.engine.docker("inspect", "--format={{.Id}}", name) for name in fleet.containers()}
+    fleet.spec["serving"]["image"] = OTHER_IMAGE
+    assert OTHER_IMAGE in fleet.run("diff", code=3).out
     with fleet.stream({M: {1}}) as requests:
-        fleet.spec["serving"]["image"] = OTHER_IMAGE
-        fleet.spec["gateway"]["maxRequestBytes"] = 32 * 1024 * 1024
-        assert OTHER_IMAGE in fleet.run("diff", code=3).out
+        fleet.up()
+    requests.check()
+    fleet.spec["gateway"]["maxRequestBytes"] = 32 * 1024 * 1024
+    with fleet.stream({M: {1}}, retry_on=A_GATEWAY_GOES) as requests:
         fleet.up()
     requests.check()
     after = {name: fleet.engine.docker("inspect", "--format={{.Id}}", name) for name in fleet.containers()}
@@ -155,6 +162,13 @@ def test_scale_up_and_down(fleet: DockerFleet) -> None:
             fleet.up()
             assert len(fleet.containers("kind=replica", "part=server")) == count
     requests.check()
+
+
+def test_bench_asks_a_gateway(fleet: DockerFleet) -> None:
+    """From where the command runs, at the published ports."""
+    document = fleet.run("bench", M, "--rate", "50", "--duration", "2s", "-o", "json").document
+    assert (document["asked"], document["sent"], document["failed"]) == (100, 100, 0)
+    assert document["p50_ms"] > 0
 
 
 def test_pins_are_folded_once(fleet: DockerFleet) -> None:
