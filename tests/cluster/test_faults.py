@@ -124,7 +124,12 @@ def test_quota_is_exceeded(fleet: ClusterFleet) -> None:
     hard = {"pods": "4"}
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": hard}}
     fleet.namespace.apply(quota)
-    fleet.namespace.wait("a full quota", lambda: fleet.namespace.get("resourcequota")[0]["status"].get("used") == hard)
+
+    def is_full() -> bool:
+        return bool(fleet.namespace.get("resourcequota")[0]["status"].get("used") == hard)
+
+    # Kubernetes counts only when it has every list again that it lost with the API server, some tests before.
+    fleet.namespace.wait("a full quota", is_full, 150)
     with fleet.stream({M: {1}}) as requests:
         fleet.spec["serving"]["replicas"] = 3
         refused = fleet.run("up", "--timeout", "20", "-o", "json", code=1).document["error"]["message"]
