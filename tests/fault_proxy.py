@@ -31,16 +31,8 @@ FAULTS = (
     "answer is shorter",
     "answer of another",
 )
-TRUTHFUL = (
-    "cut before",
-    "cut in request",
-    "cut after",
-    "cut in answer",
-    "refuse",
-    "refuse after",
-    "delay",
-    "answer is longer",
-)
+UNTRUE = frozenset({"corrupt request", "corrupt answer", "answer is shorter", "answer of another"})
+TRUTHFUL = tuple(fault for fault in FAULTS if fault not in UNTRUE)
 """Those after which nobody has been told anything that is not so."""
 
 STALL = "stall"

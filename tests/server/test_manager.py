@@ -207,9 +207,8 @@ def test_end_rows_stay(unit: Unit) -> None:
     assert unit.manager.status("m")[1] == StatusRow(1, "END")
 
 
-def test_of_the_versions_that_are_over_the_last_are_told_and_none_is_looked_at(
-    unit: Unit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def decisions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each decision of the manager looks at, from now on."""
     looked: list[int] = []
 
     def counting(rows: list[Snapshot]) -> Action | None:
@@ -217,6 +216,13 @@ def test_of_the_versions_that_are_over_the_last_are_told_and_none_is_looked_at(
         return next_action(rows)
 
     monkeypatch.setattr(manager_module, "next_action", counting)
+    return looked
+
+
+def test_of_the_versions_that_are_over_the_last_are_told_and_none_is_looked_at(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = decisions(monkeypatch)
     monkeypatch.setattr(manager_module, "MOST_ENDED", 3)
     for version in range(1, 10):
         unit.aspire(version)
@@ -231,13 +237,7 @@ def test_of_the_versions_that_are_over_the_last_are_told_and_none_is_looked_at(
 def test_lists_that_are_as_they_were_are_no_work_and_wait_for_nobody(
     unit: Unit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decided: list[int] = []
-
-    def counting(rows: list[Snapshot]) -> Action | None:
-        decided.append(len(rows))
-        return next_action(rows)
-
-    monkeypatch.setattr(manager_module, "next_action", counting)
+    decided = decisions(monkeypatch)
     names = [f"m{number}" for number in range(1000)]
     for name in names:
         unit.aspire(1, model=name)

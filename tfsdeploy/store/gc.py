@@ -16,7 +16,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from tfsdeploy.errors import Busy, TfsdeployError
+from tfsdeploy.errors import Busy
 from tfsdeploy.store import refs
 from tfsdeploy.store.notes import Notes
 from tfsdeploy.store.record import InvalidRecord, Record
@@ -268,9 +268,7 @@ def _encode(marks: Marks) -> bytes:
 def _decode(content: bytes | None, where: str) -> Marks:
     if content is None:
         return Marks({}, frozenset())
-    try:
+    with refs.sound_marks(where):
         plain: Any = json.loads(content)
         marked = {int(number): str(when) for number, when in plain["marked"].items()}
         return Marks(marked, frozenset(map(int, plain["sweeping"])))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TfsdeployError("these marks are damaged", where=where, hint="remove them: they only put off") from error

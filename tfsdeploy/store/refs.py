@@ -7,7 +7,8 @@ has a part of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -123,10 +124,21 @@ def sweeping(notes: Notes, model: str) -> set[int]:
     """
     name = f"{MARKS}/{model}.json"
     content = notes.read(name)
-    try:
+    with sound_marks(name):
         return set() if content is None else set(map(int, json.loads(content)["sweeping"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise TfsdeployError("these marks are damaged", where=name, hint="remove them: they only put off") from error
+
+
+@contextmanager
+def sound_marks(where: str) -> Iterator[None]:
+    """Say of marks that cannot be read how one goes on without them.
+
+    Raises:
+        TfsdeployError: they are nonsense.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TfsdeployError("these marks are damaged", where=where, hint="remove them: they only put off") from error
 
 
 def encode(lives: Mapping[str, Life]) -> bytes:
