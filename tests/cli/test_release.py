@@ -498,7 +498,7 @@ def test_ctrl_c_says_how_to_go_on(promoting: subprocess.Popen[str], fleet: Small
     ("words", "cut", "said"),
     [
         (("down", "--yes"), (LocalTarget, "remove"), "continues; `tfsdeploy up` brings back what is missing"),
-        (("push", "ranker", "export/2"), (FileStore, "publish"), "begins anew; `tfsdeploy versions ranker` shows"),
+        (("push", "ranker", "export/2"), (FileStore, "publish"), "continues; `tfsdeploy versions ranker` shows"),
     ],
 )
 def test_ctrl_c_says_what_it_leaves(

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -318,6 +319,153 @@ def test_killed_at_any_point_nothing_is_half_there(folder: Path, example: Exampl
     assert len(sound(folder)) <= 1
     publish(folder, "ranker", source, None)
     assert left_over(folder) == []
+
+
+@pytest.fixture
+def source(example: Example) -> Path:
+    """A model of some files, one of which is copied in several pieces."""
+    return example(files={"variables/part": b"x" * 2_500_000, "assets/a": b"a"})
+
+
+@pytest.fixture
+def steps(tmp_path: Path, source: Path) -> int:
+    """How many steps a publisher makes that nobody disturbs."""
+    process = publisher.start(tmp_path / "counted" / "ranker", source, 7)
+    publisher.go(process)
+    return int(publisher.told(process)["steps"])
+
+
+def _copied(folder: Path, source: Path) -> dict[str, tuple[int, int]]:
+    """What a killed publisher has left that is whole: inode and time of each file."""
+    found = {}
+    for place in folder.glob(".staging-*/version"):
+        for path in place.rglob("*"):
+            of = source / path.relative_to(place)
+            if path.is_file() and of.is_file() and path.read_bytes() == of.read_bytes():
+                found[path.relative_to(place).as_posix()] = _identity(path)
+    return found
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def test_killed_at_every_step_the_same_push_goes_on(tmp_path: Path, source: Path, steps: int) -> None:
+    """And killed again while it goes on."""
+
+    def kill(stop: int) -> int:
+        folder = tmp_path / f"killed-{stop}" / "ranker"
+        for _ in range(2):
+            process = publisher.start(folder, source, 7, stop=stop)
+            publisher.go(process)
+            publisher.is_held(process)
+            process.kill()
+            process.communicate()
+        there, copied = (sound(folder), _copied(folder, source)) if folder.exists() else ([], {})
+        _, was_there = publish(folder, "ranker", source, 7)
+        assert was_there == (there == [7]), stop
+        if not was_there:
+            assert copied == {name: _identity(folder / "7" / name) for name in copied}, stop
+        # What is left of the end of a push that was killed goes with the next one; of its first step after a day.
+        publish(folder, "ranker", source, 8)
+        assert sound(folder) == [7, 8], stop
+        assert [name for name in left_over(folder) if (folder / name / "version").exists()] == [], stop
+        return 0 if was_there else len(copied)
+
+    assert steps > 20
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(kill, range(1, steps + 1))) > steps
+
+
+def test_paused_at_every_step_the_number_is_one_publishers(
+    tmp_path: Path, example: Example, source: Path, steps: int
+) -> None:
+    other = example(3.0, {"variables/part": b"y" * 2_500_000})
+
+    def race(stop: int) -> bool:
+        folder = tmp_path / f"paused-{stop}" / "ranker"
+        process = publisher.start(folder, source, 7, stop=stop)
+        publisher.go(process)
+        assert publisher.is_held(process), stop
+        try:
+            digest, late = publish(folder, "ranker", other, 7)[0].digest, False
+        except Busy:
+            digest, late = "", True
+        first = publisher.told(process)
+        assert (first["exit"] == 0) is late, (stop, first)
+        record = decode((folder / "7" / RECORD_FILE).read_bytes(), "")
+        assert record.digest == (first["digest"] if late else digest)
+        assert (sound(folder), left_over(folder)) == ([7], []), stop
+        return late
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {*pool.map(race, range(1, steps + 1))} == {True, False}
+
+
+def test_of_several_that_go_on_one_has_what_was_left(folder: Path, source: Path, steps: int) -> None:
+    process = publisher.start(folder, source, None, stop=steps // 2)
+    publisher.go(process)
+    assert publisher.is_held(process)
+    process.kill()
+    process.communicate()
+    publishers = [publisher.start(folder, source, None) for _ in range(4)]
+    for process in publishers:
+        publisher.go(process)
+    assert sorted(publisher.told(process)["version"] for process in publishers) == [1, 2, 3, 4] == sound(folder)
+    assert left_over(folder) == []
+
+
+def _interrupt(folder: Path, source: Path, version: int | None = None) -> Path:
+    """A push that is interrupted when all bytes are copied; returns where they are."""
+
+    def stop(done: int, total: int) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(folder, "ranker", source, version, stop)
+    (place,) = folder.glob(".staging-*/version")
+    return place
+
+
+def test_an_interrupted_push_copies_only_what_is_missing(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _interrupt(folder, source)
+    assert sound(folder) == []
+    (place / "assets" / "a").unlink()
+    before = _copied(folder, source)
+    heard: list[tuple[int, int]] = []
+    record, was_there = publish(folder, "ranker", source, None, lambda done, total: heard.append((done, total)))
+    assert (record.version, was_there, sound(folder), left_over(folder)) == (1, False, [1], [])
+    assert before == {name: _identity(folder / "1" / name) for name in before}
+    assert len(before) == len(record.files) - 1
+    assert heard == sorted(heard)
+    assert heard[-1] == (record.bytes, record.bytes)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_was_left_is_looked_at_and_not_trusted(folder: Path, source: Path, size: int) -> None:
+    """A file of another length or of other bytes is copied anew, and what is no part of the version is not in it."""
+    place = _interrupt(folder, source)
+    (place / "assets" / "a").write_bytes(b"?" * size)
+    (place / "assets" / "a").chmod(0o600)
+    (place / "assets" / "late").write_bytes(b"")
+    (place / RECORD_FILE).write_text("{}")
+    record, _ = publish(folder, "ranker", source, None)
+    assert sound(folder) == [1]
+    found = {path.relative_to(folder / "1").as_posix() for path in (folder / "1").rglob("*") if path.is_file()}
+    assert found == {file.path for file in record.files} | {RECORD_FILE}
+    assert (folder / "1" / "assets" / "a").read_bytes() == b"a"
+    assert all(stat.S_IMODE((folder / "1" / name).stat().st_mode) == 0o644 for name in found)
+
+
+def test_other_bytes_are_published_over_what_was_left(folder: Path, example: Example, source: Path) -> None:
+    _interrupt(folder, source, 7)
+    other = example(3.0, {"variables/part": b"y" * 2_500_000, "assets/a": b"a"})
+    record, _ = publish(folder, "ranker", other, 7)
+    assert (sound(folder), left_over(folder)) == ([7], [])
+    assert [file.path for file in record.files] == ["assets/a", "saved_model.pb", "variables/part"]
 
 
 @pytest.mark.parametrize("rename", [durable.rename_new, durable.rename_plainly])

@@ -1,4 +1,4 @@
-"""Staging folders go when their owner is known to be gone, or they are a day old."""
+"""Staging folders go when their owner is known to be gone, or they are a day old; what is in them can be of use."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from tfsdeploy.store.staging import DAY_SECONDS, PREFIX, Owner, lives, owner, staging, sweep
+from tfsdeploy.store.staging import DAY_SECONDS, PREFIX, Owner, lives, owner, staging, sweep, tidy
 
 ME = owner(os.getpid())
 OLD = DAY_SECONDS + 60
@@ -69,7 +70,7 @@ def test_a_process_that_nobody_has_waited_for_does_not_live() -> None:
 
 
 def test_nothing_is_left_of_a_staging_folder(tmp_path: Path) -> None:
-    with staging(tmp_path) as place:
+    with staging(tmp_path, {}) as place:
         (place / "file").write_text("a")
         assert not any(path.name.isdigit() for path in tmp_path.iterdir())
     assert list(tmp_path.iterdir()) == []
@@ -121,3 +122,72 @@ def test_a_record_that_was_never_linked_goes_after_a_day(tmp_path: Path) -> None
     os.utime(left, (then, then))
     sweep(tmp_path)
     assert not left.exists()
+
+
+def _left(folder: Path, who: Owner, files: dict[str, str]) -> Path:
+    """A staging folder with files in it."""
+    place = folder / f"{PREFIX}{len(list(folder.iterdir()))}"
+    (place / "version").mkdir(parents=True)
+    (place / "owner.json").write_text(json.dumps(asdict(who)))
+    for name, content in files.items():
+        (place / "version" / name).write_text(content)
+    return place
+
+
+def _taken(folder: Path, sizes: dict[str, int]) -> set[str]:
+    with staging(folder, sizes) as place:
+        return {path.name for path in place.iterdir()}
+
+
+def test_what_an_ended_publisher_left_is_taken_by_one(tmp_path: Path, gone: Owner) -> None:
+    """Of several that which is most like what is to come; what is not like it at all is for the sweep."""
+    _left(tmp_path, gone, {"a": "12", "b": "1234"})
+    _left(tmp_path, gone, {"a": "12", "b": "123456", "c": "1"})
+    _left(tmp_path, gone, {"d": "12"})
+    sizes = {"a": 2, "b": 4, "c": 1}
+    with staging(tmp_path, sizes) as first:
+        assert {path.name for path in first.iterdir()} == {"a", "b"}
+        assert _taken(tmp_path, sizes) == {"a", "b", "c"}
+        assert _taken(tmp_path, sizes) == set()
+
+
+def test_what_an_interrupted_publisher_left_is_taken_on_any_machine(tmp_path: Path) -> None:
+    with suppress(KeyboardInterrupt), staging(tmp_path, {}) as place:
+        (place / "a").write_text("12")
+        raise KeyboardInterrupt
+    (left,) = tmp_path.iterdir()
+    (left / "owner.json").write_text(json.dumps(asdict(replace(ME, host="other", machine="m2", boot="b2"))))
+    assert _taken(tmp_path, {"a": 2}) == {"a"}
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("who", [ME, replace(ME, boot="b2", machine="m2")], ids=["lives", "who knows"])
+def test_where_somebody_may_still_write_nothing_is_taken(tmp_path: Path, who: Owner) -> None:
+    """However old it is: who has a file open goes on writing into it under any name."""
+    place = _left(tmp_path, who, {"a": "12"})
+    then = time.time() - OLD
+    os.utime(place, (then, then))
+    assert _taken(tmp_path, {"a": 2}) == set()
+    assert (place / "version" / "a").exists()
+
+
+def test_what_is_being_removed_is_not_taken(tmp_path: Path, gone: Owner) -> None:
+    _left(tmp_path, gone, {"a": "12"}).rename(tmp_path / f"{PREFIX}swept-1")
+    assert _taken(tmp_path, {"a": 2}) == set()
+
+
+def test_only_plain_files_of_the_version_stay(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("mine")
+    with staging(tmp_path, {}) as place:
+        for name in ("assets/a", "assets/b", "more/c", "d/e/f", "tfsdeploy.json"):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(name)
+        os.link(other, place / "linked")
+        (place / "soft").symlink_to(other)
+        (place / "folder").symlink_to(tmp_path)
+        tidy(place, {"assets/a", "more", "d/e/f", "linked", "soft", "folder/other"})
+        found = {path.relative_to(place).as_posix() for path in place.rglob("*")}
+        assert found == {"assets", "assets/a", "d", "d/e", "d/e/f"}
+    assert other.read_text() == "mine"

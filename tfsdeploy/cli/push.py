@@ -62,7 +62,6 @@ def command(
     copies itself.
     """
     from tfsdeploy.cli.stores import highest_known, models_of
-    from tfsdeploy.fleet.addresses import is_object_store
     from tfsdeploy.store.record import check_to_plain
     from tfsdeploy.store.said import Said
     from tfsdeploy.store.savedmodel import is_tflite_alone
@@ -107,8 +106,7 @@ def command(
                 said=Said(check=found, digest=digest, sign=sign),
             )
         except KeyboardInterrupt:
-            does = "continues" if is_object_store(store.url) else "begins anew"
-            hint = f"the same command {does}; `tfsdeploy versions {model}` shows what is published"
+            hint = f"the same command continues; `tfsdeploy versions {model}` shows what is published"
             raise Interrupted("interrupted", where=store.url, hint=hint) from None
     if was_there and found is not None and record.check is None:
         call.report.warn("it was published without a check, and its commit record stays as it is")

@@ -32,6 +32,21 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         os.fsync(stream.fileno())
 
 
+def settle(path: Path) -> None:
+    """Make a file that another process wrote as `new_file` leaves them, and read from the disk, not from memory, next.
+
+    Raises:
+        OSError: it could not be written to the disk.
+    """
+    path.chmod(0o644)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on the disk."""
     with new_file(path) as stream:

@@ -25,7 +25,7 @@ from tfsdeploy.store.source import (
     next_number,
     same_or_busy,
 )
-from tfsdeploy.store.staging import PREFIX, staging, sweep
+from tfsdeploy.store.staging import PREFIX, staging, sweep, tidy
 from tfsdeploy.store.tree import Progress, hash_file, silent, size_of
 
 
@@ -39,7 +39,7 @@ def publish(
     above: int = 0,
     said: Said = NOTHING,
 ) -> tuple[Record, bool]:
-    """Copy a SavedModel into a model's folder as a new version.
+    """Copy a SavedModel into a model's folder as a new version; continues a copy that was interrupted.
 
     Args:
         folder: the model's folder in the store; made if it is not there.
@@ -56,7 +56,8 @@ def publish(
     Raises:
         UsageError: the source is no complete SavedModel, or the number is none.
         Busy: the number is taken by other bytes, or another publisher took it meanwhile; says who.
-        TfsdeployError: the disk is full or refuses, or the source changed; nothing of it stays.
+        TfsdeployError: the disk is full or refuses, or the source changed; nothing of it stays. What stays of an
+            interruption helps the next attempt only.
     """
     if version is not None:
         check_number(version)
@@ -73,8 +74,9 @@ def publish(
             check_no_alias(os.listdir(folder) if folder.is_dir() else [], version, str(folder))
     with disk(folder, "nothing was published"):
         durable.make_folders(folder)
-        sweep(folder)
-        with staging(folder) as place:
+        with staging(folder, {name: path.stat().st_size for name, path in files.items()}) as place:
+            # Not before: of what was interrupted, this takes what it can use.
+            sweep(folder)
             copied = _copy(files, place, progress)
             looked_at.check_unchanged()
             return _commit(folder, model_name, place, copied, version, above, said), False
@@ -174,14 +176,32 @@ def _same_or_busy(folder: Path, model_name: str, version: int, digest: str) -> R
 
 
 def _copy(files: Mapping[str, Path], place: Path, progress: Progress) -> tuple[File, ...]:
-    """Copy and hash; owners and modes of the source do not come along."""
+    """Copy and hash what is not there yet; owners and modes of the source do not come along."""
     place.chmod(0o755)
+    tidy(place, files.keys())
     for name in files:
         durable.make_folders((place / name).parent)
 
     def copied(item: tuple[str, Path], count: Count) -> File:
         name, path = item
+        if (kept := _kept(name, path, place / name, count)) is not None:
+            return kept
         with durable.new_file(place / name) as copy:
             return File(name, *hash_file(path, copy.write, lambda piece: count(len(piece))))
 
     return tuple(sorted(several(copied, files.items(), size_of(files), progress)))
+
+
+def _kept(name: str, path: Path, there: Path, count: Count) -> File | None:
+    """The file that an interrupted publisher has copied, if it has the bytes of the source; gone if it has not."""
+    if not there.exists():
+        return None
+    if there.stat().st_size == path.stat().st_size:
+        durable.settle(there)
+        file, source = (File(name, *hash_file(of, lambda _: count(0))) for of in (there, path))
+        if file == source:
+            count(file.size)
+            return file
+    # Not written over: what somebody had open stays another file.
+    there.unlink()
+    return None

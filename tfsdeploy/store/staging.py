@@ -1,7 +1,11 @@
 """Staging folders: where a version is put together, under a name that TF Serving cannot take for a version.
 
 MODEL/.staging-ID/owner.json    who works in it
+MODEL/.staging-ID/released      that nobody does any more: its owner was interrupted
 MODEL/.staging-ID/version/      what will be renamed to MODEL/N
+
+What an interrupted or killed publisher has left, the next one moves into a place of its own and goes on with, if it is
+sure that nobody can write there any more. It is material only: `tidy` and who copies look at every byte again.
 """
 
 from __future__ import annotations
@@ -13,16 +17,19 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from stat import S_ISDIR, S_ISREG
 
 from tfsdeploy.processes import ENDED, boot_id, stat
 
 PREFIX = ".staging-"
 _SWEPT = f"{PREFIX}swept-"
 _OWNER = "owner.json"
+_RELEASED = "released"
+_VERSION = "version"
 _STILL_OPEN = (errno.ENOTEMPTY, errno.EBUSY)
 
 # A publisher on another machine cannot be asked whether it lives; none takes a day.
@@ -51,24 +58,98 @@ class Owner:
 
 
 @contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """A folder to put a version together in; gone afterwards with what is left in it.
+def staging(folder: Path, sizes: Mapping[str, int]) -> Iterator[Path]:
+    """A folder to put a version together in; gone afterwards with what is left in it, unless that was interrupted.
 
     Args:
         folder: the model's folder.
+        sizes: bytes of the files that it is to hold, by relative path with ``/``.
 
     Yields:
-        an empty folder, on the same file system, to be filled and renamed away.
+        a folder on the same file system, to be filled and renamed away: empty, or with what an interrupted publisher of
+        such files had there, which is to be looked at anew.
     """
     outer = folder / f"{PREFIX}{uuid.uuid4().hex}"
     outer.mkdir()
     try:
         (outer / _OWNER).write_text(json.dumps(asdict(owner(os.getpid()))))
-        inner = outer / "version"
-        inner.mkdir()
+        inner = outer / _VERSION
+        if not _moved_here(folder, inner, sizes):
+            inner.mkdir()
         yield inner
-    finally:
+    except Exception:
         shutil.rmtree(outer, ignore_errors=True)
+        raise
+    except BaseException:
+        # Ctrl-C, or time is up: the same push goes on here, on another machine, too.
+        if (outer / _VERSION).is_dir():
+            with suppress(OSError):
+                (outer / _RELEASED).touch()
+        else:
+            shutil.rmtree(outer, ignore_errors=True)
+        raise
+    else:
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def tidy(place: Path, names: Collection[str]) -> None:
+    """Leave in a staging folder nothing but plain files of certain names that are nobody else's.
+
+    A file of another user, or one that has another name elsewhere, could be written after it was looked at.
+
+    Args:
+        place: what `staging` gave.
+        names: relative paths with ``/``.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    user = place.parent.stat().st_uid
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for base, below, files in os.walk(place, topdown=False):
+        for name in (*files, *below):
+            path = Path(base, name)
+            relative, seen = path.relative_to(place).as_posix(), path.lstat()
+            if S_ISDIR(seen.st_mode):
+                if relative not in folders or seen.st_uid != user:
+                    shutil.rmtree(path)
+                else:
+                    path.chmod(0o755)
+            elif not (S_ISREG(seen.st_mode) and relative in names and (seen.st_uid, seen.st_nlink) == (user, 1)):
+                path.unlink()
+
+
+def _moved_here(folder: Path, inner: Path, sizes: Mapping[str, int]) -> bool:
+    """Move what an interrupted publisher has left to our own place: of several the one with most of these files.
+
+    Of two that want it one gets it, as the rename is one step; the other one finds nothing, and begins anew.
+    """
+    found: list[tuple[int, Path]] = []
+    for left in folder.glob(f"{PREFIX}*"):
+        version = left / _VERSION
+        with suppress(OSError):
+            # Not on the ground of age alone: who sleeps for a day on another machine may have its files open still.
+            if (
+                not left.name.startswith(_SWEPT)
+                and _is_over(left)
+                and version.lstat().st_uid == inner.parent.stat().st_uid
+            ):
+                found.append((_like(version, sizes), version))
+    for like, version in sorted(found, reverse=True):
+        with suppress(OSError):
+            if like:
+                version.rename(inner)
+                return True
+    return False
+
+
+def _like(version: Path, sizes: Mapping[str, int]) -> int:
+    """Bytes of the files there that have a name and size of ours."""
+    found = 0
+    for name, size in sizes.items():
+        with suppress(OSError):
+            found += size if (version / name).lstat().st_size == size else 0
+    return found
 
 
 def sweep(folder: Path) -> None:
@@ -133,17 +214,24 @@ def lives(who: Owner, here: Owner) -> bool | None:
 
 
 def _is_abandoned(left: Path) -> bool:
-    try:
-        alive = lives(Owner(**json.loads((left / _OWNER).read_bytes())), owner(os.getpid()))
-    except (OSError, ValueError, TypeError):
-        # No owner yet, or one that another tfsdeploy wrote.
-        alive = None
-    if alive is not None:
-        return not alive
+    if (over := _is_over(left)) is not None:
+        return over
     try:
         return time.time() - left.stat().st_mtime > DAY_SECONDS
     except OSError:
         return False
+
+
+def _is_over(left: Path) -> bool | None:
+    """Whether the publisher of a staging folder is known to have ended, or to live; None if neither is known."""
+    if (left / _RELEASED).exists():
+        return True
+    try:
+        alive = lives(Owner(**json.loads((left / _OWNER).read_bytes())), owner(os.getpid()))
+    except (OSError, ValueError, TypeError):
+        # No owner yet, or one that another tfsdeploy wrote.
+        return None
+    return None if alive is None else not alive
 
 
 def _is_there(who: Owner) -> bool:
