@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.saved_models import write_saved_model
 from tfsdeploy.cli.impatience import GRACE_SECONDS
 from tfsdeploy.targets.base import Settings
 from tfsdeploy.targets.local.state import FleetFolder
@@ -51,9 +52,10 @@ def command(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_ctrl_c_is_heard_by_whoever_waits_for_a_silent_store(twice: bool, tmp_path: Path) -> None:
+    write_saved_model(tmp_path / "model", 1)
     with (
         silent_store(tmp_path) as silent,
-        command(tmp_path, "versions", "m") as process,
+        command(tmp_path, "push", "m", "model") as process,
         silent.accept()[0],
     ):
         process.send_signal(signal.SIGINT)
@@ -65,6 +67,20 @@ def test_ctrl_c_is_heard_by_whoever_waits_for_a_silent_store(twice: bool, tmp_pa
     assert (process.returncode, json.loads(out)["error"]["code"]) == (130, 130)
     assert "Ctrl-C again ends it at once" in err.decode()
     assert "interrupted" in err.decode()
+
+
+@pytest.mark.parametrize("words", [("versions", "m"), ("inspect", "m", "1")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_only_reads_says_what_it_waits_for_and_ends_at_the_first_ctrl_c(
+    words: tuple[str, ...], number: signal.Signals, tmp_path: Path
+) -> None:
+    with silent_store(tmp_path) as silent, command(tmp_path, *words) as process, silent.accept()[0]:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"waiting: s3://models: ")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SLOW)
+    assert (process.returncode, json.loads(out)["error"]["hint"]) == (130, "nothing was changed")
+    assert "Ctrl-C again" not in err.decode()
 
 
 def test_a_time_limit_holds_whatever_is_waited_for(tmp_path: Path) -> None:

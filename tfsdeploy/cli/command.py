@@ -76,6 +76,7 @@ def fleet_options(
     timeout: float | None = None,
     yes: str = "",
     output: bool = True,
+    reads: bool = False,
 ) -> Callable[[Function], Function]:
     """The options that commands share; the function gets a `Call` as its first argument.
 
@@ -85,6 +86,7 @@ def fleet_options(
             is only ended if it hangs; None for one that is only ended.
         yes: what ``--yes`` agrees to; empty for a command that never asks.
         output: the command answers in text or JSON; False for one that declares its own ``-o``.
+        reads: the command changes nothing, so that Ctrl-C ends it whatever it waits for.
     """
 
     def decorate(function: Function) -> Function:
@@ -110,7 +112,7 @@ def fleet_options(
             if output:
                 del given["output"]
             try:
-                with impatient(answer, given_up), deadline:
+                with impatient(answer, given_up, reads=reads), deadline:
                     deadline.set(seconds if timeout is None else seconds + OWN_WORDS_SECONDS)
                     return function(call, **given)
             except TimeIsUp:

@@ -27,6 +27,9 @@ GRACE_SECONDS = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0, signal.SIGALRM: 1.0}
 """How long a command may take to end in good order: after Ctrl-C, before who sent SIGTERM sends SIGKILL (Docker: 10 s),
 and when its time is up."""
 
+READING_SECONDS = 1.0
+"""The same for a command that only reads: it has nothing to bring to an end."""
+
 WATCHED = frozenset(GRACE_SECONDS)
 
 LOOK_SECONDS = 0.25
@@ -37,12 +40,13 @@ TWICE_SECONDS = 1.0
 
 
 @contextmanager
-def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterator[None]:
+def impatient(answer: Answer, given_up: Callable[[], TfsdeployError], *, reads: bool = False) -> Iterator[None]:
     """End the process if the block does not end in time after a signal.
 
     Args:
         answer: tells the error.
         given_up: what is told when SIGALRM has said that time is up.
+        reads: the block changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -59,7 +63,7 @@ def impatient(answer: Answer, given_up: Callable[[], TfsdeployError]) -> Iterato
     interrupt = _interrupting_once()
     for number in own:
         signal.signal(number, interrupt)
-    thread = threading.Thread(target=_watch, args=(heard, answer, given_up), name="impatience", daemon=True)
+    thread = threading.Thread(target=_watch, args=(heard, answer, given_up, reads), name="impatience", daemon=True)
     thread.start()
     try:
         yield
@@ -85,14 +89,15 @@ def _interrupting_once() -> Callable[[int, object], None]:
     return interrupt
 
 
-def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], TfsdeployError]) -> None:
+def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], TfsdeployError], reads: bool) -> None:
+    grace = dict.fromkeys(WATCHED, READING_SECONDS) if reads else GRACE_SECONDS
     # What is blocked here, and not taken by the main thread, can be seen here.
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     heard.settimeout(LOOK_SECONDS)
     first, since, told = 0, 0.0, False
     left: Set[signal.Signals] = frozenset()
     while True:
-        if first and time.monotonic() - since > GRACE_SECONDS[signal.Signals(first)]:
+        if first and time.monotonic() - since > grace[signal.Signals(first)]:
             break
         if first == signal.SIGINT and not told and time.monotonic() - since > TWICE_SECONDS:
             told = True
@@ -110,7 +115,7 @@ def _watch(heard: socket.socket, answer: Answer, given_up: Callable[[], Tfsdeplo
             break
         if wanted and not first:
             first, since = wanted[0], time.monotonic()
-    error = given_up() if first == signal.SIGALRM else _interrupted()
+    error = given_up() if first == signal.SIGALRM else _interrupted(reads)
     code = answer.fail(error)
     sys.stdout.flush()
     remove_temporary()
@@ -126,8 +131,8 @@ def _take(left: Set[signal.Signals]) -> Set[signal.Signals]:
     return now
 
 
-def _interrupted() -> TfsdeployError:
+def _interrupted(reads: bool) -> TfsdeployError:
+    hint = "nothing was undone; the same command continues, `tfsdeploy status` shows how it stands"
     return Interrupted(
-        "interrupted while it waited for what does not answer",
-        hint="nothing was undone; the same command continues, `tfsdeploy status` shows how it stands",
+        "interrupted while it waited for what does not answer", hint="nothing was changed" if reads else hint
     )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.argument("what", metavar="PATH|MODEL", shell_complete=complete.models)
 @click.argument("version", type=words.version, required=False, shell_complete=complete.versions)
-@fleet_options(by_name=True)
+@fleet_options(by_name=True, reads=True)
 def command(call: Call, what: str, version: int | None) -> None:
     """Show the signatures, inputs and outputs of a SavedModel: of a folder, or of a model's version in the store.
 
@@ -56,8 +56,9 @@ def command(call: Call, what: str, version: int | None) -> None:
         from tfsdeploy.deploy.checks import check_committed
 
         store = readable(call)
-        check_committed(store, what, version)
-        found = store.inspect(what, version)
+        with call.report.patiently(lambda: f"{store.url}: {what} {version}"):
+            check_committed(store, what, version)
+            found = store.inspect(what, version)
     call.answer.give(to_plain(found))
     if not call.answer.json:
         click.echo("\n".join(_lines(found)))

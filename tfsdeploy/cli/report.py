@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tfsdeploy.cli.answer import paint
 
 PLAIN_SECONDS = 5.0
 """Where lines stay, what is waited for is told this often, and not before the first second is over."""
+
+
+SLOW_SECONDS = 2.0
+"""What usually takes no time is told of only when it takes longer, and so often then."""
 
 
 class TerminalReport:
@@ -46,6 +52,28 @@ class TerminalReport:
         elif time.monotonic() - self._told >= PLAIN_SECONDS:
             self._told = time.monotonic()
             self._line(f"waiting: {text}")
+
+    @contextmanager
+    def patiently(self, words: Callable[[], str]) -> Iterator[None]:
+        """Tell what the block waits for while that does not answer, from a thread of its own.
+
+        Args:
+            words: for what, and how far that is.
+        """
+        ended = threading.Event()
+
+        def tell() -> None:
+            while not ended.wait(SLOW_SECONDS):
+                self.waiting(words())
+
+        thread = threading.Thread(target=tell, name="patience", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.clear()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """A bar on a terminal; elsewhere a line now and then, so that a log tells that something happens."""

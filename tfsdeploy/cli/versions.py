@@ -28,7 +28,7 @@ READERS = 8
     fields=("model", "versions"),
 )
 @model_argument
-@fleet_options(by_name=True)
+@fleet_options(by_name=True, reads=True)
 def command(call: Call, model: str) -> None:
     """List MODEL's committed versions: size, when, by whom, replicas that have it loaded, share of traffic.
 
@@ -39,8 +39,11 @@ def command(call: Call, model: str) -> None:
 
     call.answer.know(model=model)
     stored = readable(call)
-    known_model(stored, model)
-    view, traffic = _live(call, model)
+    rows: list[dict[str, Any]] = []
+    of = "all"
+
+    def so_far() -> str:
+        return f"{stored.url}: {len(rows)} of {of} versions of {model}"
 
     def row(version: int) -> dict[str, Any]:
         try:
@@ -63,14 +66,20 @@ def command(call: Call, model: str) -> None:
             "traffic": traffic.get(version, 0),
         }
 
-    # One request each, and only a row of each is kept: a model can have thousands.
-    with ThreadPoolExecutor(READERS) as pool:
-        rows = list(pool.map(row, stored.versions(model) or ()))
+    with call.report.patiently(so_far):
+        known_model(stored, model)
+        view, traffic = _live(call, model)
+        numbers = stored.versions(model) or ()
+        of = str(len(numbers))
+        # One request each, and only a row of each is kept: a model can have thousands.
+        with ThreadPoolExecutor(READERS) as pool:
+            rows.extend(pool.map(row, numbers))
+        uncommitted = () if call.answer.json else stored.uncommitted(model)
     call.answer.give({"versions": rows})
     if not call.answer.json:
         heads = ("VERSION", "BYTES", "COMMITTED", "BY", "REPLICAS", "TRAFFIC", "LOAD", "MEMORY", "SIGNED", "DIGEST")
         click.echo("\n".join(columns(heads, [_cells(row) for row in rows])))
-        for version in stored.uncommitted(model):
+        for version in uncommitted:
             call.report.warn(
                 f"{model} {version} has no commit record: a push that has not ended, which the same push continues, or "
                 f"another tool's version, which `tfsdeploy adopt {model} {version}` takes"
