@@ -380,3 +380,40 @@ def test_nothing_is_made_where_the_store_is_missing(tmp_path: Path) -> None:
         needs(FileStore(tmp_path / "unmounted"), 1)
     assert not (tmp_path / "unmounted").exists()
     assert FileNotes(tmp_path / "unmounted").names("refs") == []
+
+
+@pytest.mark.parametrize("misses", [1, 99])
+def test_a_note_that_is_listed_and_not_there_is_not_taken_for_none(
+    store: FileStore | ObjectStore, misses: int, monkeypatch: Any
+) -> None:
+    needs(store, 2)
+    run(store)
+    read, left = type(store.notes).read, iter(range(misses))
+
+    def missing(notes: Any, name: str) -> bytes | None:
+        if name.startswith("refs/") and next(left, None) is not None:
+            return None
+        found: bytes | None = read(notes, name)
+        return found
+
+    monkeypatch.setattr(type(store.notes), "read", missing)
+    if misses == 1:
+        assert held(store.notes) == {"shop": {"m": {2}}}
+        return
+    with pytest.raises(TfsdeployError, match="listed, but the store says that there is none"):
+        run(store)
+    assert store.versions("m") == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_note_that_goes_while_it_is_read_is_none(store: FileStore | ObjectStore, monkeypatch: Any) -> None:
+    """`down` takes it away: that is no fault."""
+    needs(store, 2)
+    names = type(store.notes).names
+
+    def goes(notes: Any, folder: str) -> list[str]:
+        found: list[str] = names(notes, folder)
+        forget(notes, "shop", "life")
+        return found
+
+    monkeypatch.setattr(type(store.notes), "names", goes)
+    assert held(store.notes) == {}

@@ -23,6 +23,9 @@ COMING = timedelta(days=1)
 
 ATTEMPTS = 20
 
+LOOKS = 3
+"""How often a note that is listed is looked for."""
+
 Numbers = Mapping[str, Set[int]]
 
 
@@ -104,16 +107,34 @@ def forget(notes: Notes, fleet: str, uid: str) -> None:
 
 
 def held(notes: Notes) -> dict[str, dict[str, set[int]]]:
-    """What is needed, by fleet and model."""
+    """What is needed, by fleet and model.
+
+    Raises:
+        TfsdeployError: a note is damaged, or listed and not there: what its fleet needs is not known.
+    """
     found: dict[str, dict[str, set[int]]] = {}
     for file in notes.names(REFS):
-        name = f"{REFS}/{file}"
+        if (content := _listed(notes, file)) is None:
+            continue
         needed: dict[str, set[int]] = {}
-        for life in decode(notes.read(name), name).values():
+        for life in decode(content, f"{REFS}/{file}").values():
             for model, numbers in life.numbers().items():
                 needed.setdefault(model, set()).update(numbers)
         found[file.removesuffix(".json")] = needed
     return found
+
+
+def _listed(notes: Notes, file: str) -> bytes | None:
+    """What a note says that was listed; None only if it is not listed any more, as its fleet has taken it away."""
+    name = f"{REFS}/{file}"
+    for _ in range(LOOKS):
+        if (content := notes.read(name)) is not None or file not in notes.names(REFS):
+            return content
+    raise TfsdeployError(
+        "this note of what a fleet needs is listed, but the store says that there is none; nothing was removed",
+        where=name,
+        hint="run this again; if it stays so, the store is broken",
+    )
 
 
 def sweeping(notes: Notes, model: str) -> set[int]:
