@@ -89,6 +89,24 @@ def test_validate(run: Run, tmp_path: Path) -> None:
     assert [(problem["line"], problem["path"]) for problem in document["problems"]] == [(2, "kind"), (3, "nope")]
 
 
+def test_validate_looks_for_the_files_that_are_named(run: Run, tmp_path: Path) -> None:
+    """Seen from the fleet file; other commands, such as a rollback, do without them."""
+    (tmp_path / "fleets").mkdir()
+    file = tmp_path / "fleets" / "shop.yaml"
+    file.write_text(FLEET.replace("{ranker: {}}", "\n  ranker: {}\n  other:\n    example: requests/other.json"))
+    shown = run("validate", "-f", "fleets/shop.yaml", "-o", "json")
+    (problem,) = shown.document("validate")["problems"]
+    line = file.read_text().splitlines().index("    example: requests/other.json") + 1
+    assert (shown.code, problem["line"], problem["column"]) == (2, line, 14)
+    assert problem["path"] == "models.other.example"
+    assert f"there is no file {tmp_path}/fleets/requests/other.json" in problem["message"]
+    assert f"fleets/shop.yaml:{line}:14: " in run("validate", "-f", "fleets/shop.yaml").err
+    assert run("diff", "-f", "fleets/shop.yaml").code == 3
+    (tmp_path / "fleets" / "requests").mkdir()
+    (tmp_path / "fleets" / "requests" / "other.json").write_text("{}")
+    assert run("validate", "-f", "fleets/shop.yaml").code == 0
+
+
 def test_schema(run: Run) -> None:
     assert json.loads(run("schema").out) == json.loads(run("schema", "-o", "json").out)
     assert len(run("schema", "-o", "json").out.splitlines()) == 1

@@ -31,9 +31,12 @@ def command(call: Call, look: bool) -> None:
     With --store also what `promote` would refuse of the versions that are pinned: whether they are committed, would
     break clients of what serves, and fit into serving.resources.memory. Whoever folds pins does not ask.
     """
+    from tfsdeploy.fleet.load import check_files
+
     call.answer.know(file=str(call.path))
     try:
         fleet = call.fleet
+        check_files(call.path)
     except InvalidFile as error:
         call.answer.know(problems=[asdict(problem) for problem in error.problems])
         raise

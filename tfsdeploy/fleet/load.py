@@ -69,6 +69,32 @@ def parse_fleet(text: str, file: str) -> Fleet:
     return _fleet(build(FLEET, values), resolved_path(file, Path.cwd()))
 
 
+def check_files(path: Path) -> None:
+    """Refuse a valid fleet file that names files which are not there.
+
+    For whoever asks whether it is right; nothing else needs all of them, so that `load_fleet` does not look.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InvalidFile: says which ones.
+    """
+    problems = Problems(str(path))
+    places: Places = {}
+    values = read(FLEET, read_tree(read_text(path), problems), "", problems, places)
+    problems.check()
+    for name, model in values["models"].items():
+        if (named := model.get("example")) is not None:
+            here = f"models.{name}.example"
+            file = resolved_path(named, resolved_path(str(path), Path.cwd()).parent)
+            if not file.is_file():
+                problems.add(
+                    places[here], here, f"there is no file {file}; write the request there, or correct the path"
+                )
+    problems.check()
+
+
 def _resolve_keys(values: dict[str, Any], folder: Path, places: Places, problems: Problems) -> None:
     """Put public keys in the place of the files that hold them: agents elsewhere have no such files."""
     path = "storeOptions.requireSignature"
