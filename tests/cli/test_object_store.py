@@ -66,7 +66,13 @@ def test_verify_reports_rot(store: str, s3: S3, run: Run) -> None:
     bucket.put("ranker/2/saved_model.pb", content + b"?")
     assert "the commit record says" in run("verify", "ranker", "2").err
     bucket.delete(["ranker/2/saved_model.pb"])
-    assert "is missing" in run("verify", "ranker", "2").err
+    told = run("verify", "ranker", "2").err
+    assert "is missing" in told
+    # The way out that it names works.
+    assert f"remove {store}/ranker/2 with the store's own tools" in told
+    bucket.delete([entry.key for entry in bucket.list("ranker/2")])
+    assert run("push", "ranker", "two", "--version", "2").code == 0
+    assert run("verify").code == 0
 
 
 def test_doctor_asks_the_store(store: str, s3: S3, run: Run, tmp_path: Path) -> None:

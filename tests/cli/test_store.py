@@ -168,6 +168,13 @@ def test_verify_reports_rot(run: Run, tmp_path: Path) -> None:
     (damaged,) = found.document("verify")["damaged"]
     assert (found.code, damaged["model"], damaged["version"]) == (1, "ranker", 2)
     assert "saved_model.pb" in damaged["error"]
+    # The way out that it names works.
+    assert f"remove {(tmp_path / 'models').as_uri()}/ranker/2" in found.err
+    assert "`tfsdeploy push ranker DIR --version 2`" in found.err
+    shutil.rmtree(tmp_path / "models" / "ranker" / "2")
+    assert run("push", "ranker", "two", "--version", "2").code == 0
+    mended = run("verify", "ranker", "-o", "json")
+    assert (mended.code, mended.document("verify")["damaged"], "To mend" in mended.err) == (0, [], False)
     assert run("verify", "ranker", "1").code == 0
     assert run("verify", "ranker", "9").code == 2
     assert run("verify", "nobody").code == 2

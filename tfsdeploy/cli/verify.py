@@ -59,4 +59,14 @@ def command(call: Call, model: str | None, version: int | None) -> int:
     call.answer.give()
     if not call.answer.json:
         click.echo(found())
+    if damaged:
+        call.report.say(_way_out(stored.url, str(damaged[0]["model"]), damaged[0]["version"]))
     return 1 if damaged else 0
+
+
+def _way_out(url: str, model: str, version: object) -> str:
+    return (
+        f"what serves goes on serving. To mend {model} {version}: remove {url}/{model}/{version} with the store's own "
+        f"tools, and publish the same bytes there again: `tfsdeploy push {model} DIR --version {version}`. Or publish "
+        f"them under the next number, `tfsdeploy push {model} DIR`, and promote that"
+    )
