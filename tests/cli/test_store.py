@@ -208,9 +208,9 @@ def test_gc_removes_nothing_young_by_a_clock_that_is_ahead(run: Run, tmp_path: P
     for version in ("1", "2", "3"):
         assert run("push", "ranker", "one", "--version", version).code == 0
     remember(FileNotes(tmp_path / "models"), "other", "uid", {}, {}, datetime.now(UTC))
-    for _ in ("marks", "sweeps"):
+    for words in ((), ("--yes",), ("--yes",)):
         done = subprocess.run(
-            [sys.executable, "-m", "tfsdeploy", "gc", "--keep", "1", "--yes"],
+            [sys.executable, "-m", "tfsdeploy", "gc", "--keep", "1", *words],
             cwd=tmp_path, env=faketime.off_by("+8d"), capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert (done.returncode, "0 versions not needed" in done.stdout) == (0, True), done

@@ -76,14 +76,14 @@ class StoredModels:
     def collect(self, models: Sequence[str], *, keep: int, act: bool, also: Numbers) -> Iterator[Row]:
         """See `tfsdeploy.store.gc.collect`; now is by this machine's clock, or the store's if that is earlier.
 
-        The latter cannot be known without writing there, so that what would be done is told by the former alone.
+        What would be done is told by the same, except in an object store, whose clock cannot be known without writing
+        there: it lets in nobody whose own is off by more than a quarter of an hour.
         """
         # Unsigned versions are versions too, when it comes to letting go of them.
         store = open_store(self.url, {**self.options, "require_signature": None})
         at = datetime.now(UTC)
-        if act:
-            # The store's clock has dated what came there: to one that is days ahead of it, all of that is old.
-            at = min(at, store.notes.now())
+        # The store's clock has dated what came there: to one that is days ahead of it, all of that is old.
+        at = min(at, store.notes.now() if act else store.notes.glimpse() or at)
         return collect(store, models, keep=keep, at=at, act=act, also=also)
 
     def held(self) -> dict[str, dict[str, set[int]]]:

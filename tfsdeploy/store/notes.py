@@ -34,6 +34,9 @@ class Notes(Protocol):
     def now(self) -> datetime:
         """The time by the store's own clock, which it gives to what is written there for that."""
 
+    def glimpse(self) -> datetime | None:
+        """The same, if nothing stays of asking for it; None if something would, or the store cannot be written."""
+
 
 class FileNotes:
     """Notes of a store that is a folder.
@@ -81,9 +84,17 @@ class FileNotes:
     def now(self) -> datetime:
         """See `Notes.now`; of a mount it is the server's clock."""
         with _told(self._folder):
-            self._folder.mkdir(exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._folder) as made:
+            # Not in the store itself, unless it has no folder for this yet: there, models are.
+            place = self._folder if self._folder.is_dir() else self._folder.parent
+            with tempfile.TemporaryFile(dir=place) as made:
                 return datetime.fromtimestamp(os.fstat(made.fileno()).st_ctime, UTC)
+
+    def glimpse(self) -> datetime | None:
+        """See `Notes.glimpse`."""
+        try:
+            return self.now()
+        except TfsdeployError:
+            return None
 
 
 class BucketNotes:
@@ -132,6 +143,10 @@ class BucketNotes:
         if found is None:
             raise StoreAway("what was just written is not there", where=self._bucket.where(key), hint="run this again")
         return found[1].modified
+
+    def glimpse(self) -> datetime | None:
+        """See `Notes.glimpse`."""
+        return None
 
 
 @contextmanager
