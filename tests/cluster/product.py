@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -12,20 +11,17 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
 from tests.cluster.build import cache
+from tests.cluster.dockerfile import PYTHON, Said, said_by
 from tests.cluster.images import Image, Layer, kept_layer, pack
 from tfsdeploy import __version__
 from tfsdeploy.fleet.grammar import GATEWAY_IMAGE
 from tfsdeploy.gateway.shape import envoy_binary
 
 ROOT = Path(__file__).parents[2]
-
-PYTHON = "3.11"
-"""Debian 12's, and that of the Dockerfiles; wheels are chosen for it, whatever runs here."""
 
 PACKAGES = f"usr/local/lib/python{PYTHON}/dist-packages"
 PROGRAMS = "usr/local/bin"
@@ -56,32 +52,10 @@ def images() -> Iterator[Image]:
     layer = _kept("envoy", GATEWAY_IMAGE, lambda file: pack(file, {f"{PROGRAMS}/envoy": envoy}))
     yield Image(GATEWAY_IMAGE, (debian, layer), ("envoy",), PATH)
     product = _product()
-    for name, extra in ((SERVER_IMAGE, "server"), (AGENT_IMAGE, "signing")):
+    for name in (SERVER_IMAGE, AGENT_IMAGE):
         said = said_by(name.partition("/")[2].partition(":")[0])
-        layers = (debian, _dependencies(extra), product, *_owned(said))
+        layers = (debian, _dependencies(said.extra), product, *_beside(said))
         yield Image(name, layers, said.entrypoint, PATH | said.environment, said.user)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a Dockerfile says of the image in the end; ``folders`` are empty ones of its user."""
-
-    base: str
-    entrypoint: tuple[str, ...]
-    environment: dict[str, str]
-    user: str
-    folders: tuple[str, ...]
-
-
-def said_by(name: str) -> Said:
-    """What ``images/NAME.Dockerfile`` says; an instruction of the last stage has a line of its own."""
-    *_, last = (ROOT / "images" / f"{name}.Dockerfile").read_text().split("\nFROM ")
-    base, *lines = last.splitlines()
-    found = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
-    environment = dict(pair.split("=", 1) for pair in found["ENV"].split())
-    owned = f"--chown={found['USER']}"
-    folders = tuple(line.split()[-1] for line in lines if line.startswith("COPY") and owned in line)
-    return Said(base, tuple(json.loads(found["ENTRYPOINT"])), environment, found["USER"], folders)
 
 
 def _debian(file: Path) -> None:
@@ -113,37 +87,41 @@ def image_before() -> Image:
     layer = _kept("before", BEFORE.name, _packages(lambda folder: _install(folder, BEFORE)))
     debian = _kept("debian", " ".join(LEFT_OUT), _debian)
     return Image(
-        BEFORE_IMAGE, (debian, _dependencies("signing"), layer), said.entrypoint, PATH | said.environment, said.user
+        BEFORE_IMAGE, (debian, _dependencies(said.extra), layer), said.entrypoint, PATH | said.environment, said.user
     )
 
 
 def _product() -> Layer:
-    """The wheel and its programs; the model server also goes by the name of the original."""
+    """The wheel and its programs."""
 
     def install(folder: Path) -> None:
         _install(folder, ROOT)
 
     sources = [ROOT / "pyproject.toml", *sorted(p for d in ("tfsdeploy", "templates") for p in (ROOT / d).rglob("*"))]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"programs of the wheel alone\0")
     for source in sources:
         if source.is_file() and source.suffix != ".pyc":
             digest.update(str(source.relative_to(ROOT)).encode() + b"\0" + source.read_bytes() + b"\0")
     return _kept("product", digest.hexdigest(), _packages(install))
 
 
-def _owned(said: Said) -> Iterator[Layer]:
-    """The empty folders that belong to the image's user."""
+def _beside(said: Said) -> Iterator[Layer]:
+    """The other names of programs, and the empty folders that belong to the image's user."""
 
     def make(file: Path) -> None:
         with tarfile.open(file, "w") as tar:
+            for name, target in said.links.items():
+                entry = tarfile.TarInfo(f"{PROGRAMS}/{name}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, target
+                tar.addfile(entry)
             for folder in said.folders:
                 entry = tarfile.TarInfo(folder.strip("/"))
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755
                 entry.uid, entry.gid = map(int, said.user.split(":"))
                 tar.addfile(entry)
 
-    if said.folders:
-        yield _kept("folders", f"{said.user} {said.folders}", make)
+    if said.links or said.folders:
+        yield _kept("beside", f"{said.user} {said.folders} {said.links}", make)
 
 
 def _install(folder: Path, source: Path) -> None:
@@ -157,7 +135,6 @@ def _install(folder: Path, source: Path) -> None:
         lines = ("#!/usr/bin/python3 -P", "import sys", f"from {point.module} import {point.attr}")
         (programs / point.name).write_text("\n".join((*lines, f"sys.exit({point.attr}())", "")))
         (programs / point.name).chmod(0o755)
-    (programs / "tensorflow_model_server").symlink_to("tfsdeploy-model-server")
 
 
 def _packages(install: Callable[[Path], None]) -> Callable[[Path], None]:

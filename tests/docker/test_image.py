@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.build import cache
+from tests.cluster.dockerfile import BASE as OFFICIAL
+from tests.cluster.dockerfile import PYTHON
 from tests.cluster.images import kept_layer
-from tests.cluster.product import PYTHON, ROOT, said_by
+from tests.cluster.product import ROOT
 from tests.docker.engine import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -41,7 +43,7 @@ ENV PATH=/usr/local/bin:/usr/bin:/bin PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels
 @pytest.fixture(scope="module")
 def base(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What the Dockerfiles are built from, under its official name."""
-    name, folder = said_by("agent").base, tmp_path_factory.mktemp("base")
+    name, folder = OFFICIAL, tmp_path_factory.mktemp("base")
     wheels = ["--quiet", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={folder / 'wheels'}"]
     pip = [*outside(), sys.executable, "-m", "pip"]
     subprocess.run([*pip, "download", *wheels, f"--constraint={ROOT / 'constraints.txt'}", *needed()], check=True)

@@ -6,23 +6,16 @@ import re
 
 import pytest
 
-from tests.cluster.product import PYTHON, ROOT, said_by
+from tests.cluster.dockerfile import IMAGES, read, said_by
+from tests.cluster.product import ROOT
 
 NAMES = ("agent", "model-server")
 
 
-def copied(name: str) -> list[str]:
-    """What comes from the tree."""
-    text = (ROOT / "images" / f"{name}.Dockerfile").read_text()
-    lines = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
-    return [word for words in lines for word in words]
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_nobody_runs_as_root_and_the_cluster_has_the_same_python(name: str) -> None:
+def test_nobody_runs_as_root(name: str) -> None:
     said = said_by(name)
     assert said.user == "65532:65532"
-    assert said.base == f"python:{PYTHON}-slim-bookworm"
     assert said.entrypoint[0] in re.findall(r"^([a-z-]+) = \"tfsdeploy", (ROOT / "pyproject.toml").read_text(), re.M)
 
 
@@ -31,5 +24,33 @@ def test_what_is_copied_is_in_the_context_and_in_the_tree(name: str) -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     kept = [line[1:] for line in lines if line.startswith("!")]
     assert "*" in lines
-    assert sorted(copied(name)) == sorted(kept)
-    assert all((ROOT / path).exists() for path in copied(name))
+    assert sorted(said_by(name).context) == sorted(kept)
+    assert all((ROOT / path).exists() for path in said_by(name).context)
+
+
+def test_the_model_server_goes_by_the_name_of_the_original() -> None:
+    assert said_by("model-server").links == {"tensorflow_model_server": "tfsdeploy-model-server"}
+    assert said_by("agent").links == {}
+    assert (said_by("model-server").extra, said_by("agent").extra) == ("server", "signing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("USER", "RUN apt-get install -y curl\nUSER"),
+        ("USER", "WORKDIR /srv\nUSER"),
+        ("--no-deps /src", "--no-deps /src && rm -r /product/bin"),
+        (" --constraint=/src/constraints.txt", ""),
+        ("/dependencies /usr/local", "/dependencies /opt"),
+        ("COPY --from=build /product /usr/local\n", ""),
+        ("3.11-slim", "3.12-slim"),
+        ("USER 65532:65532", "USER 1:1"),
+        (" /folders/state", ""),
+    ],
+)
+def test_a_step_that_the_images_of_the_cluster_would_not_follow_is_an_error(old: str, new: str) -> None:
+    """Else they would be other images than those of the Dockerfiles, and nobody would know."""
+    text = (IMAGES / "agent.Dockerfile").read_text()
+    assert old in text
+    with pytest.raises(ValueError, match=r"images of the tests|not copied"):
+        read(text.replace(old, new))
