@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chart.helm import helm
-from tests.cluster.build import binaries
+from tests.cluster.build import binaries, cache
 from tests.cluster.cluster import Cluster
 
 
@@ -24,8 +27,12 @@ def main() -> int:
     started, cluster = time.monotonic(), Cluster()
     match sys.argv[1:]:
         case ["up"]:
-            cluster.start(say)
-            cluster.load_images(say)
+            with alone():
+                anew = not cluster.is_up()
+                cluster.start(say)
+                cluster.load_images(say)
+                if anew:
+                    cluster.forget_images()
             print(f"the cluster is up after {time.monotonic() - started:.1f} s: export KUBECONFIG={cluster.kubeconfig}")
         case ["build"]:
             print(f"built: {binaries()} and {helm()}")
@@ -36,6 +43,15 @@ def main() -> int:
             print("usage: python -m tests.cluster up | build | down", file=sys.stderr)
             return 2
     return 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Only one tree at a time starts the cluster and loads images, or one might remove what another has just loaded."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def say(words: str) -> None:

@@ -22,7 +22,7 @@ from tests.cluster.build import binaries, cache, install_packages
 from tests.cluster.files import Node
 from tests.cluster.images import Image, full_name, kept_layer, pack, write_archive
 from tests.cluster.machine import Machine
-from tests.cluster.product import images
+from tests.cluster.product import NAMES, images
 from tfsdeploy.processes import Identity, identity, is_alive
 
 NODES = 2
@@ -104,6 +104,14 @@ class Cluster:
             say(f"loading {image.name}")
         with ThreadPoolExecutor(NODES) as pool:
             list(pool.map(lambda place: _import(*place, image), lacking))
+
+    def forget_images(self) -> None:
+        """Remove all images from the nodes that this tree does not use: other trees' and those of other dependencies.
+
+        Only just after a start, when no other tree can have a fleet that runs from them.
+        """
+        with ThreadPoolExecutor(NODES) as pool:
+            list(pool.map(lambda node: _forget(self.machine(node.number), node, {files.PAUSE, *NAMES}), self.nodes))
 
     def stop(self) -> None:
         """End every process and remove everything but what was built and the images."""
@@ -344,6 +352,17 @@ def _import(machine: Machine, node: Node, image: Image) -> None:
         machine.feed(*argv, write=lambda stream: write_archive(stream, image))
     kept[image.name] = [image.identity, *(layer.digest for layer in image.layers)]
     _note(node).write_text(json.dumps(kept))
+
+
+def _forget(machine: Machine, node: Node, but: Collection[str]) -> None:
+    """Remove every image from a node but these; containerd then removes the layers that no image has."""
+    kept = {name: words for name, words in _imported(machine, node).items() if name in but}
+    # Kubernetes' part of containerd also calls each image by its identity.
+    stay = {word for name, (image, *_) in kept.items() for word in (full_name(name), f"sha256:{image}")}
+    argv = ("ctr", f"--address={node.socket}", "-n", "k8s.io", "images")
+    if gone := [name for name in machine.run(*argv, "ls", "-q").split() if name not in stay]:
+        _note(node).write_text(json.dumps(kept))
+        machine.run(*argv, "rm", "--sync", *gone)
 
 
 def _note(node: Node) -> Path:

@@ -37,7 +37,10 @@ SERVER_IMAGE = f"tfsdeploy/model-server:{TAG}"
 
 BEFORE_IMAGE = "tfsdeploy/agent:before"
 
-KEPT = 3
+NAMES = (GATEWAY_IMAGE, SERVER_IMAGE, AGENT_IMAGE, BEFORE_IMAGE)
+"""Of all images of this tree."""
+
+KEPT = 2
 """Layers of a kind that are kept, the last that were used: TensorFlow's have two gigabytes."""
 
 LEFT_OUT = ("doc", "man", "locale", "info")
