@@ -72,7 +72,7 @@ cluster-down: $(READY) ## end it; only what was built is kept
 	@$(BIN)/python -m tests.cluster down
 
 test-cluster: cluster ## the tests that need the cluster, which runs on afterwards (make cluster-down)
-	@$(BIN)/python -m tests.chart.helm
+	@$(BIN)/python -m tests.cluster build
 	$(BIN)/python -m pytest -q -m cluster tests/cluster
 
 bench-cluster: $(READY) ## the figures of docs/performance.md for fleets on Kubernetes; about 20 minutes

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import subprocess
 from pathlib import Path
 
-from tests.cluster.build import GO, KUBERNETES_VERSION, cache
+from tests.cluster.build import KUBERNETES_VERSION, program
 
-MODULE = GO / "helm"
 _OF = "-X helm.sh/helm/v3/pkg"
 _MINOR = KUBERNETES_VERSION.split(".")[1]
 _LINKED = "-s -w " + " ".join(
@@ -23,15 +20,7 @@ CHART = Path(__file__).parents[2] / "charts" / "tfsdeploy"
 
 def helm() -> Path:
     """The program; built when its module file has changed."""
-    sums = _LINKED.encode() + (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()
-    program = cache() / f"helm-{hashlib.sha256(sums).hexdigest()[:12]}"
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        partial = program.with_suffix(f".{os.getpid()}")
-        argv = ["go", "build", "-trimpath", "-ldflags", _LINKED, "-o", str(partial), "helm.sh/helm/v3/cmd/helm"]
-        subprocess.run(argv, cwd=MODULE, check=True, env={**os.environ, "CGO_ENABLED": "0"})
-        partial.rename(program)
-    return program
+    return program("helm", "helm.sh/helm/v3/cmd/helm", _LINKED)
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.chart.helm import helm
 from tests.cluster.build import binaries, cache
 from tests.cluster.cluster import Cluster
+from tests.cluster.health import health
 
 
 def main() -> int:
@@ -35,7 +36,7 @@ def main() -> int:
                     cluster.forget_images()
             print(f"the cluster is up after {time.monotonic() - started:.1f} s: export KUBECONFIG={cluster.kubeconfig}")
         case ["build"]:
-            print(f"built: {binaries()} and {helm()}")
+            print(f"built: {binaries()}, {helm()} and {health()}")
         case ["down"]:
             cluster.stop()
             print("the cluster is down")

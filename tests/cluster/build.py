@@ -73,6 +73,26 @@ def binaries() -> Path:
     return folder
 
 
+def program(module: str, package: str = ".", linked: str = "-s -w") -> Path:
+    """A program that tests run beside the cluster; built when its sources have changed.
+
+    Args:
+        module: its folder under ``go/``, and its name.
+        package: what of the module is built.
+        linked: what the linker is told.
+    """
+    sources = sorted((GO / module).iterdir())
+    digest = hashlib.sha256(linked.encode() + b"".join(file.read_bytes() for file in sources)).hexdigest()[:12]
+    built = cache() / f"{module}-{digest}"
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        partial = built.with_suffix(f".{os.getpid()}")
+        argv = ["go", "build", "-trimpath", "-ldflags", linked, "-o", str(partial), package]
+        subprocess.run(argv, cwd=GO / module, check=True, env={**os.environ, "CGO_ENABLED": "0"})
+        partial.rename(built)
+    return built
+
+
 def _digest() -> str:
     digest = hashlib.sha256(_LINKED.encode())
     for file in sorted(file for module in MODULES for file in (GO / module).rglob("*")):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,15 +18,20 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.health import BAD, GOOD, ON_THE_WAY, Verdict, health, judged
 from tests.cluster.live import ClusterFleet
 from tests.cluster.namespace import Namespace
 from tests.cluster.volume import claim_of
+from tests.models import write_broken
 from tfsdeploy.processes import who
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 M, FREE = "m", "free"
 APPLY_SECONDS = 2.0
+
+BROKEN = 9
+"""A version of the model that can be published and not loaded."""
 
 
 class Repository:
@@ -68,6 +74,12 @@ class Rounds:
 def rendered_job(folder: Path) -> str:
     """The name of the Job that waits for the pins that were rendered last."""
     return str(yaml.safe_load((folder / "deploy" / "pins-job.yaml").read_text())["metadata"]["name"])
+
+
+def verdicts(namespace: Namespace, folder: Path) -> dict[str, Verdict]:
+    """What Flux and Argo CD say of all that is rendered, as far as it is there."""
+    words = ("get", "-k", str(folder / "deploy"), "--ignore-not-found", "-o", "json")
+    return judged(json.loads(namespace.kubectl(*words) or '{"kind": "List", "apiVersion": "v1", "items": []}'))
 
 
 @contextmanager
@@ -124,6 +136,7 @@ def used(namespace: Namespace) -> dict[str, set[tuple[str, str, str]]]:
 
 def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commits promote and reverts roll back through the barrier; what an operator takes back stays so."""
+    health()  # Built before anything is on its way.
     for part in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{part}_NAME", "ann")
         monkeypatch.setenv(f"GIT_{part}_EMAIL", "ann@example.org")
@@ -133,6 +146,7 @@ def test_git_alone_changes_the_fleet(cluster: Cluster, tmp_path: Path, monkeypat
         fleet = ClusterFleet(tmp_path, namespace)
         for version in (1, 2, 3):
             fleet.push(M, version)
+        fleet.push(M, BROKEN, write_broken)
         fleet.push(FREE, 7)
         with claim_of(namespace, "models", tmp_path / "models"):
             _story(fleet, namespace)
@@ -153,6 +167,28 @@ def test_a_fleet_without_pins_begins_with_its_first_promote(namespace: Namespace
         fleet.run("promote", FREE, "7", "--timeout", "280")
         assert fleet.effective(FREE, {7: 100})
         fleet.run("down", "--yes")
+
+
+def _ended(fleet: ClusterFleet, namespace: Namespace) -> dict[str, Verdict]:
+    """The verdicts on everything, once all is applied and nothing is on its way any more; empty until then."""
+    found = verdicts(namespace, fleet.folder)
+    complete = f"Job/{rendered_job(fleet.folder)}" in found and ON_THE_WAY not in found.values()
+    return found if complete else {}
+
+
+def _healthy_in_the_end(fleet: ClusterFleet, namespace: Namespace, changing: set[str]) -> None:
+    """All that is rendered becomes healthy; these objects are seen on their way there, and none is ever called bad."""
+    seen: defaultdict[str, set[Verdict]] = defaultdict(set)
+
+    def is_healthy() -> bool:
+        found = verdicts(namespace, fleet.folder)
+        for name, verdict in found.items():
+            seen[name].add(verdict)
+        return changing <= found.keys() and all(verdict in GOOD for verdict in found.values())
+
+    namespace.wait("health", is_healthy, 180)
+    assert {name for name, said in seen.items() if ON_THE_WAY in said} == changing
+    assert set().union(*seen.values()) <= {*GOOD, ON_THE_WAY}
 
 
 def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
@@ -178,9 +214,21 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
     def serves(version: int) -> None:
         namespace.wait(f"version {version}", lambda: fleet.effective(M, {version: 100}), 150)
 
+    def job() -> str:
+        return f"Job/{rendered_job(fleet.folder)}"
+
     pinned(1)
     with applied(namespace, repository) as rounds:
-        namespace.wait("the Job of the pins", done, 180)
+        _healthy_in_the_end(fleet, namespace, {job(), "Deployment/shop-serving", "Deployment/shop-gateway"})
+        assert done()
+        serves(1)
+        # A version that no replica can load: the Job says so, and what serves is as well as before.
+        pinned(BROKEN)
+        failed = namespace.wait("the Job's end", lambda: _ended(fleet, namespace), 120)
+        assert failed.pop(job()) == BAD
+        assert not {name: verdict for name, verdict in failed.items() if verdict not in GOOD}
+        pinned(1)
+        namespace.wait("the Job of the pins that are back", done, 60)
         serves(1)
         # A model that Git does not decide about waits for somebody who does.
         assert fleet.status()["waiting"] == [FREE]
