@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.docker.compose import compose
 from tests.docker.engine import Engine
+from tests.docker.kind import kind
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
         case ["up"]:
             print("  building what is not built yet (the first time takes some minutes) ...", flush=True)
             compose()
+            kind()
             engine.start()
             engine.load_images(lambda words: print(f"  {words} ...", flush=True))
             print(f"the engine is up after {time.monotonic() - started:.1f} s: export DOCKER_HOST={engine.host}")
