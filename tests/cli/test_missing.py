@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.test_release import FLEET
+from tests.fault_proxy import fault_proxy
+from tests.s3 import S3
 from tfsdeploy.release.model import ModelRelease
 from tfsdeploy.release.update import Author, nothing
 from tfsdeploy.targets.base import Settings
@@ -40,6 +42,21 @@ def test_only_a_fleet_that_never_had_a_version_lets_its_store_be_made(
     target.releases().swap(served, waiting)
     refused = run("push", "ranker", "shop/half_plus_three")
     assert (refused.code, "mount it again" in refused.err) == (1, True)
+
+
+def test_an_object_store_that_is_not_well_is_not_to_be_mounted(
+    s3: S3, s3_bucket: str, target: LocalTarget, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelRelease({1: None}, {1: 100}, main=1)
+    target.releases().swap(nothing("shop").next({"ranker": model}, Author("ann@here", "up").change()), None)
+    with fault_proxy(s3.endpoint) as faults:
+        options = f"storeOptions: {{endpoint: {faults.endpoint!r}, region: us-east-1}}\n"
+        (tmp_path / "fleet.yaml").write_text(FLEET.replace("file://./models", s3_bucket) + options)
+        monkeypatch.setattr("tfsdeploy.store.connect._RETRY", {"max_retries": 0})
+        faults.kinds, faults.statuses, faults.rate = ("refuse",), (500,), 1.0
+        told = run("versions", "ranker")
+    assert (told.code, "the store answers 500" in told.err) == (1, True), told.err
+    assert "fleet shop serves on without it; run this again later" in told.err
 
 
 def test_doctor_tells_what_runs_although_the_store_is_away(target: LocalTarget, run: Run) -> None:

@@ -131,7 +131,7 @@ def command(
         }
     )
     if not call.answer.json:
-        did = "is there already, with the same bytes" if was_there else "is published"
+        did = "is there already, with a commit record of the same bytes" if was_there else "is published"
         click.echo(f"{model} {record.version} {did} ({record.bytes} bytes, {record.digest[:19]}…)")
         for signed in record.signed:
             click.echo(f"signed by {signed.key}")

@@ -88,6 +88,8 @@ def models_of(call: Call) -> StoredModels:
         UsageError: only the fleet's replicas can reach it.
         TfsdeployError: it is away.
     """
+    from tfsdeploy.fleet.addresses import is_object_store
+
     url = _url(call)
     if url.startswith(IN_VOLUMES):
         raise UsageError(
@@ -109,7 +111,7 @@ def models_of(call: Call) -> StoredModels:
     except TfsdeployError as error:
         # An empty store made in its place would give numbers away anew that the fleet's history knows.
         if _has_versions(call):
-            hint = error.hint or "mount it again"
+            hint = error.hint or ("run this again later" if is_object_store(url) else "mount it again")
             error.hint = f"fleet {settings.fleet} serves on without it; {hint}"
             raise
     return models
