@@ -8,6 +8,10 @@ import yaml
 
 from tfsdeploy.fleet.nodes import Node, Refused, Scalar, Series, Table
 
+# YAML 1.2, and Go's readers, which also pass over underscores; PyYAML asks for a point, and a sign in the exponent.
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_TO_BASE = re.compile(r"[-+]?0(o?[0-7]+|x[0-9a-f]+|b[01]+)")
+
 
 def other_reading(text: str, *, numbers: bool = True) -> str | None:
     """What some reader of YAML takes an unquoted ``text`` for if not for text, to be put after it in a message.
@@ -24,7 +28,7 @@ def other_reading(text: str, *, numbers: bool = True) -> str | None:
         return ", which YAML reads as nothing"
     if lower in ("y", "n", "yes", "no", "on", "off", "true", "false"):
         return f", which YAML reads as {'true' if lower in ('y', 'yes', 'on', 'true') else 'false'}"
-    if re.fullmatch(r"[-+]?0(o[0-7]+|[0-7]+|x[0-9a-fA-F]+|b[01]+)", text):
+    if _TO_BASE.fullmatch(lower.replace("_", "")) and not text.startswith("_"):
         return ", which YAML may read as octal, hexadecimal or binary"
     tag = next((tag for tag, regexp in _resolvers(text[:1]) if regexp.match(text)), "").rpartition(":")[2]
     if tag in ("int", "float"):
@@ -35,6 +39,8 @@ def other_reading(text: str, *, numbers: bool = True) -> str | None:
         return ", which YAML reads as a number" if numbers else None
     if tag == "timestamp":
         return ", which YAML reads as a date"
+    if numbers and _NUMBER.fullmatch(text.replace("_", "")) and not text.startswith("_"):
+        return ", which YAML reads as a number"
     return "" if text == "" else None
 
 
