@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def cores_of(cpu: str) -> float:
@@ -13,4 +13,6 @@ def cores_of(cpu: str) -> float:
 def bytes_of(memory: str) -> float:
     """An amount of memory in Kubernetes' notation, such as ``512Mi``, as a number."""
     amount = memory.rstrip("kKMGTi")
-    return float(amount) * _UNITS[memory.removeprefix(amount)]
+    whole, _, part = amount.partition(".")
+    # In integers, divided once: ``128.384k`` as floats would be a byte less than it says.
+    return int(whole + part) * _UNITS[memory.removeprefix(amount)] / int("1" + "0" * len(part))

@@ -88,7 +88,9 @@ def test_cores(cpu: str, cores: float) -> None:
     assert quantities.cores_of(cpu) == cores
 
 
-@pytest.mark.parametrize(("memory", "bytes_"), [("1Gi", 2**30), ("512Mi", 2**29), ("1.5G", 1.5e9), ("1048576", 2**20)])
+@pytest.mark.parametrize(
+    ("memory", "bytes_"), [("1Gi", 2**30), ("512Mi", 2**29), ("1.5G", 1.5e9), ("1048576", 2**20), ("128.384k", 128384)]
+)
 def test_bytes(memory: str, bytes_: float) -> None:
     assert quantities.bytes_of(memory) == bytes_
 
