@@ -94,9 +94,21 @@ def constants() -> dict[str, Any]:
 
 
 def values_schema() -> dict[str, Any]:
-    """The fleet file's schema, in what Helm's validator knows."""
+    """The fleet file's schema, in what Helm's validator knows, of values that have the chart's defaults already."""
     made: dict[str, Any] = _spoken(schema())
+    _require(made, defaults())
     return made
+
+
+def _require(section: dict[str, Any], given: dict[str, Any]) -> None:
+    """Ask for what has a default: it is missing only where a file says nothing behind a key, which `validate` refuses.
+
+    Helm would take such a key away, and templates would find 0 in its place.
+    """
+    section["required"] = sorted({*section.get("required", ()), *given})
+    for name, value in given.items():
+        if isinstance(value, dict) and "properties" in section["properties"][name]:
+            _require(section["properties"][name], value)
 
 
 def _spoken(plain: Any) -> Any:

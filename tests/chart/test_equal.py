@@ -13,6 +13,7 @@ import yaml
 
 from tests.chart.helm import CHART, run
 from tests.render.kubernetes.goldens import NAMES, fleet_file
+from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.fleet.load import load_fleet
 from tfsdeploy.render.kubernetes.artefacts import KUSTOMIZATION, kubernetes_artefacts
 from tfsdeploy.render.templates import quote
@@ -69,6 +70,28 @@ def test_versions_that_are_time_stamps_arrive_as_they_are(tmp_path: Path) -> Non
     flags = {"grpc_max_threads": 65536}
     file.write_text(
         quote({**HEAD, "gateway": {"maxRequestBytes": 1 << 30}, "serving": {"flags": flags}, "models": models})
+    )
+    compare(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"), [("cpu", "0.50"), ("cpu", "2.0"), ("cpu", '"0.50"'), ("memory", "1048576.10")]
+)
+def test_amounts_without_a_unit_arrive_as_every_reader_of_yaml_has_them(kind: str, amount: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    resources = {"resources": {kind: "AMOUNT"}}
+    document = {**HEAD, "serving": resources, "gateway": resources, "models": {"m": {}}}
+    file.write_text(json.dumps(document).replace('"AMOUNT"', amount))
+    compare(file)
+
+
+@pytest.mark.parametrize("amount", ["537.28347G", "1.13G", "962.442Ti", "100.000001M"])
+def test_amounts_with_a_fraction_are_as_many_bytes(amount: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    gateway = {"resources": {"memory": amount}}
+    serving = {"disk": amount}
+    file.write_text(
+        quote({**HEAD, "store": "s3://models", "gateway": gateway, "serving": serving, "models": {"m": {}}})
     )
     compare(file)
 
@@ -152,6 +175,19 @@ REFUSED = [
     ({"models": {"m": {"version": 1, "labels": {"a": 2}}}}, "models.m.labels.a"),
     ({"models": {"m": {"version": 1, "canary": {"version": 1, "weight": 5}}}}, "models.m.canary"),
     ({"models": {"m": {"version": 0}}}, "/models/m/version"),
+    ({"storeOptions": {"region": "eu"}}, "storeOptions.region: not for a pvc:// store"),
+    ({"store": "gs://models", "storeOptions": {"pathStyle": True}}, "only for s3://"),
+    ({"store": "s3://models", "storeOptions": {"anonymous": True, "credentialsSecret": "a"}}, "storeOptions.anonymous"),
+    ({"store": "pvc://models/../other"}, "a path with .. leaves the store"),
+    ({"store": "file://./models", "serving": {"volume": "inline"}}, "an absolute path"),
+    ({"imageRegistry": "team"}, "imageRegistry: found team"),
+    ({"serving": {"resources": {"memory": 4}}}, "/serving/resources/memory"),
+    ({"serving": {"labels": {"tfsdeploy/fleet": "other"}}}, "invalid propertyName 'tfsdeploy/fleet'"),
+    ({"gateway": {"annotations": {"pod-template-hash": "x"}}}, "invalid propertyName 'pod-template-hash'"),
+    # What a file says nothing of behind its key, Helm takes away with its default.
+    ({"serving": None}, "missing property 'serving'"),
+    ({"serving": {"keep": None}}, "missing property 'keep'"),
+    ({"agent": {"resources": {"cpu": None}}}, "missing property 'cpu'"),
     ({"servng": {}}, "servng"),
     ({"name": "No Label"}, "/name"),
 ]
@@ -161,6 +197,8 @@ REFUSED = [
 def test_what_validate_refuses_the_chart_refuses(more: dict[str, Any], where: str, tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text(json.dumps({**HEAD, "models": {"m": {}}} | more))
+    with pytest.raises(TfsdeployError):
+        kubernetes_artefacts(load_fleet(file))
     made = run("template", "any", CHART, "-f", file)
     assert made.returncode != 0
     assert where in made.stderr

@@ -47,11 +47,13 @@ class Text:
         says: what is right.
         pattern: what the whole text must match.
         complain: looks closer; the whole message, or None. It is asked first: it may keep a secret out of the message.
+        never: a pattern of what `complain` complains about, for the schema; empty: it says nothing of it.
     """
 
     says: str
     pattern: str
     complain: Callable[[str], str | None] = lambda text: None
+    never: str = ""
 
     def convert(self, node: Scalar) -> str:
         complaint = self.complain(node.text)
@@ -67,7 +69,8 @@ class Text:
         return node.text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+        made = {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+        return {**made, "not": {"pattern": self.never}} if self.never else made
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An amount in Kubernetes' notation, kept as it is written.
+    """An amount in Kubernetes' notation, kept as it is written; a plain number as every reader of YAML spells it.
 
     Attributes:
         says: what is right.
@@ -173,10 +176,14 @@ class Quantity:
         found = re.fullmatch(rf"({self._number})({self._suffixes})", node.text)
         if found is None or not self.low <= float(found[1]) * self.units[found[2]] <= self.high:
             raise Unfit(f"found {show(node)}; write {self.says}")
+        if not node.quoted and not found[2] and "." in node.text:
+            # ``0.50`` without quotes is the number 0.5: whoever reads it so, as Helm does, does not know of the zero.
+            return repr(float(node.text)).removesuffix(".0")
         return node.text
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "string", "pattern": f"^{self._number}({self._suffixes})$"}, {"type": "number"}]}
+        plain = {"type": "number", "minimum": self.low, "maximum": self.high}
+        return {"anyOf": [{"type": "string", "pattern": f"^{self._number}({self._suffixes})$"}, plain]}
 
     @property
     def _number(self) -> str:

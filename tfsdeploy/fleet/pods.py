@@ -23,6 +23,8 @@ OURS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.
 _OURS_BELOW = ("tfsdeploy/", "deployment.kubernetes.io/")
 """What tfsdeploy writes, and what Kubernetes writes on a Deployment and its pods."""
 
+_OURS_PATTERN = "^(?:(?:{})$|{})".format(*("|".join(names).replace(".", r"\.") for names in (OURS, _OURS_BELOW)))
+
 
 def _complain_about_ours(key: str) -> str | None:
     if key in OURS or key.startswith(_OURS_BELOW):
@@ -42,8 +44,8 @@ NAMESPACE = Text("the name of a namespace: a-z, 0-9 and -, at most 63", NAMESPAC
 _CLASS = Text("the name of a PriorityClass", OBJECT_NAME_PATTERN)
 _NODE_KEY = Text("a node label's key such as example.org/pool", _QUALIFIED)
 _TAINT = Text("a taint's key such as nvidia.com/gpu", _QUALIFIED)
-_LABEL = Text("a label's key such as example.org/team", _QUALIFIED, _complain_about_ours)
-_ANNOTATION = Text("an annotation's key such as example.org/owner", _QUALIFIED, _complain_about_ours)
+_LABEL = Text("a label's key such as example.org/team", _QUALIFIED, _complain_about_ours, _OURS_PATTERN)
+_ANNOTATION = Text("an annotation's key such as example.org/owner", _QUALIFIED, _complain_about_ours, _OURS_PATTERN)
 _LABEL_VALUE = Text("at most 63 of A-Z, a-z, 0-9, -, _ and ., with a letter or digit at both ends", rf"(?:{_WORD})?")
 _VALUE = Text("text of at most 8192 characters", _ANY_TEXT)
 

@@ -17,6 +17,16 @@
 {{- if and .Values.monitoring.alerts (not .Values.monitoring.podMonitor) }}{{ fail "monitoring.alerts: the rules read what the PodMonitor labels; write podMonitor: true too" }}{{ end -}}
 {{- $o := .Values.storeOptions | default dict -}}
 {{- if and $o.caFile (not $o.caConfigMap) }}{{ fail "storeOptions.caFile: pods do not see it; write caConfigMap beside it, the ConfigMap that has it as ca.crt" }}{{ end -}}
+{{- $scheme := splitList "://" .Values.store | first -}}
+{{- if has $scheme (list "s3" "gs" "az") -}}
+{{- if and (ne $scheme "s3") (or $o.region (hasKey $o "pathStyle")) }}{{ fail (printf "storeOptions: region and pathStyle are only for s3://, not for %s://" $scheme) }}{{ end -}}
+{{- if and $o.anonymous $o.credentialsSecret }}{{ fail "storeOptions.anonymous: found true beside credentialsSecret; write only one of them" }}{{ end -}}
+{{- else -}}
+{{- range list "endpoint" "region" "credentialsSecret" "pathStyle" "caFile" "caConfigMap" "bandwidth" }}{{ if hasKey $o . }}{{ fail (printf "storeOptions.%s: not for a %s:// store; leave it out" . $scheme) }}{{ end }}{{ end -}}
+{{- if and (eq $scheme "file") (not (hasPrefix "file:///" .Values.store)) }}{{ fail "store: a folder of each node needs an absolute path; write file:///srv/models" }}{{ end -}}
+{{- end -}}
+{{- if and (ne $scheme "file") (has ".." (splitList "/" .Values.store)) }}{{ fail "store: a path with .. leaves the store" }}{{ end -}}
+{{- with .Values.imageRegistry }}{{ if not (regexMatch "^(localhost|[^/]*[.:])" .) }}{{ fail (printf "imageRegistry: found %s; write a registry such as registry.example:5000/team" .) }}{{ end }}{{ end -}}
 {{- $g := .Values.gateway -}}
 {{- if or (eq (int64 $g.rest) 0) (eq (int64 $g.grpc) 0) (eq (int64 $g.rest) (int64 $g.grpc)) }}{{ fail "gateway: rest and grpc need two different ports, not 0" }}{{ end -}}
 {{- if and (gt (float64 $g.perTryTimeoutSeconds) 0.0) (lt (float64 $g.perTryTimeoutSeconds) 0.001) }}{{ fail "gateway.perTryTimeoutSeconds: write 0 for never, or at least 0.001" }}{{ end -}}
