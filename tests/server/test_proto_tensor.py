@@ -94,6 +94,61 @@ def test_one_value_stands_for_all(dtype: Any, data: st.DataObject) -> None:
     assert_same(read(message, dtype), np.resize(one, array.shape))
 
 
+ANY_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "bool_val": st.booleans(),
+    "string_val": st.binary(max_size=3),
+    "int_val": st.integers(-(2**31), 2**31 - 1) | st.integers(-130, 300),
+    "half_val": st.integers(-(2**31), 2**31 - 1) | st.integers(0, 2**16 - 1),
+    "int64_val": st.integers(-(2**63), 2**63 - 1),
+    "uint32_val": st.integers(0, 2**32 - 1),
+    "uint64_val": st.integers(0, 2**64 - 1),
+}
+
+
+@st.composite
+def messages(draw: st.DrawFn, dtype: Any) -> tensor_pb2.TensorProto:
+    """What a client may send that has its own idea of the format: too much, too little, out of range."""
+    message = tensor_pb2.TensorProto(dtype=tf.as_dtype(dtype).as_datatype_enum)
+    sizes = draw(st.lists(st.sampled_from((0, 1, 1, 2, 2, 3, 3, -1)), max_size=3))
+    message.tensor_shape.dim.extend(message.tensor_shape.Dim(size=size) for size in sizes)
+    elements = max(0, math.prod(sizes))
+    about = st.integers(max(0, elements - 1), elements + 1) | st.integers(0, 2)
+    if draw(st.booleans()):
+        values = ANY_VALUES.get(proto_tensor._FIELDS[np.dtype(dtype).name], st.floats(width=32))
+        count = draw(about) * (2 if np.dtype(dtype).kind == "c" else 1) + draw(st.sampled_from((0, 0, 1)))
+        getattr(message, proto_tensor._FIELDS[np.dtype(dtype).name]).extend(
+            draw(st.lists(values, min_size=count, max_size=count))
+        )
+    elif np.dtype(dtype).kind == "O":
+        texts = draw(st.lists(st.binary(max_size=3), min_size=elements, max_size=elements))
+        message.tensor_content = bytes(map(len, texts)) + b"".join(texts) + draw(st.sampled_from((b"", b"", b"x")))
+    else:
+        length = elements * np.dtype(dtype).itemsize + draw(st.sampled_from((0, 0, 0, 1)))
+        bytes_of = st.binary if np.dtype(dtype).kind != "b" else _bools
+        message.tensor_content = draw(bytes_of(min_size=length, max_size=length))
+    return message
+
+
+def _bools(*, min_size: int, max_size: int) -> st.SearchStrategy[bytes]:
+    return st.lists(st.sampled_from((0, 1, 1, 0, 1, 0, 2)), min_size=min_size, max_size=max_size).map(bytes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_nobody_should_send_is_read_as_tensorflow_reads_it(dtype: Any, data: st.DataObject) -> None:
+    message = data.draw(messages(dtype))
+    try:
+        read_by_tensorflow = tf.io.parse_tensor(message.SerializeToString(), tf.as_dtype(dtype)).numpy()
+    except tf.errors.InvalidArgumentError:
+        with pytest.raises(Failed, match=r"^tensor parsing error: x$"):
+            read(message, dtype)
+        return
+    if not isinstance(read_by_tensorflow, np.ndarray):
+        read_by_tensorflow = np.array(read_by_tensorflow, np.dtype(dtype))
+    assert_same(read(message, dtype), read_by_tensorflow)
+
+
 @pytest.mark.parametrize(
     ("dtype", "said"),
     [

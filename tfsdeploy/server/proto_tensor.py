@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,9 @@ _FIELDS = {
     "float16": "half_val", "bfloat16": "half_val", "complex64": "scomplex_val", "complex128": "dcomplex_val",
 }  # fmt: skip
 
+# As messages have them, but no model that this server answers for.
+_RARE_FIELDS = {"float8_e5m2": "float8_val", "float8_e4m3fn": "float8_val"}
+
 _NUMBERS: Mapping[int, tuple[np.dtype[Any], str]] = {
     types_pb2.DT_FLOAT: (np.dtype(np.float32), "float_val"),
     types_pb2.DT_DOUBLE: (np.dtype(np.float64), "double_val"),
@@ -40,7 +44,8 @@ _NUMBERS: Mapping[int, tuple[np.dtype[Any], str]] = {
     types_pb2.DT_BOOL: (np.dtype(np.bool_), "bool_val"),
 }
 
-_ONE_EACH = frozenset(_FIELDS.values()) - {"scomplex_val", "dcomplex_val"}
+_REFERENCES = 100
+"""DataTypes from here on are references to variables (framework/types.proto)."""
 
 NO_RESOURCE = (
     "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That "
@@ -178,7 +183,8 @@ def _quickly(message: Any) -> Array | None:
     content = message.tensor_content
     values = getattr(message, field)
     if content:
-        if len(content) == elements * dtype.itemsize and not values and min(shape, default=0) >= 0:
+        # Not every byte is a bool.
+        if len(content) == elements * dtype.itemsize and min(shape, default=0) >= 0 and field != "bool_val":
             return np.frombuffer(content, dtype).reshape(shape)
     elif len(values) == elements and min(shape, default=0) >= 0:
         return np.fromiter(values, dtype, elements).reshape(shape)
@@ -187,25 +193,87 @@ def _quickly(message: Any) -> Array | None:
 
 def _carefully(alias: str, message: Any, wait: bool) -> Array:
     try:
-        elements = math.prod(dim.size for dim in message.tensor_shape.dim)
+        shape = tuple(dim.size for dim in message.tensor_shape.dim)
+        if min(shape, default=0) < 0 or message.dtype > _REFERENCES:
+            raise ValueError
+        elements = math.prod(shape)
         opaque = _OPAQUE.get(message.dtype)
         if message.dtype == types_pb2.DT_RESOURCE and elements:
             raise _wrong(NO_RESOURCE)
-        if elements * (tf.as_dtype(message.dtype).size if opaque is None else opaque.itemsize) > MAX_BYTES:
+        dtype = opaque or np.dtype(tf.as_dtype(message.dtype).as_numpy_dtype)
+        if elements * dtype.itemsize > MAX_BYTES:
             raise MemoryError
         if not wait and elements > SMALL_BYTES:
             raise WouldWait  # one value stands for all of them
-        if opaque is not None:
-            return np.zeros([dim.size for dim in message.tensor_shape.dim], opaque)
-        field = _FIELDS.get(np.dtype(tf.as_dtype(message.dtype).as_numpy_dtype).name)
-        if field in _ONE_EACH and len(getattr(message, field)) > elements:
-            # The original takes as many as the shape says (framework/tensor.cc), numpy would refuse them.
-            whole = tensor_pb2.TensorProto(dtype=message.dtype, tensor_shape=message.tensor_shape)
-            getattr(whole, field).extend(getattr(message, field)[:elements])
-            message = whole
-        return np.asarray(tf.make_ndarray(message))
+        if opaque is not None or not elements:
+            return np.zeros(shape, dtype)
+        values = _packed(message, dtype, elements) if message.tensor_content else _typed(message, dtype, elements)
+        return _filled(values, elements).reshape(shape)
     except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise _wrong(f"tensor parsing error: {alias}") from error
+
+
+def _packed(message: Any, dtype: np.dtype[Any], elements: int) -> Array:
+    """The values of ``tensor_content``, which must be as many as the shape says."""
+    content = message.tensor_content
+    if dtype.hasobject:
+        return _texts(content, elements)
+    if len(content) != elements * dtype.itemsize or (dtype.kind == "b" and max(content) > 1):
+        raise ValueError
+    return np.frombuffer(content, dtype)
+
+
+def _texts(content: bytes, elements: int) -> Array:
+    """Strings as they are packed: the lengths of all, as varints, and then all that they are (framework/tensor.cc)."""
+    at, lengths = 0, []
+    for _ in range(elements):
+        length = shift = 0
+        while True:
+            if at == len(content) or shift > 28:
+                raise ValueError
+            length |= (content[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if content[at - 1] < 128:
+                break
+        lengths.append(length & 0xFFFFFFFF)
+    if sum(lengths) != len(content) - at:
+        raise ValueError
+    ends = [*accumulate(lengths, initial=at)]
+    return _objects([content[begin:end] for begin, end in pairwise(ends)])
+
+
+def _typed(message: Any, dtype: np.dtype[Any], elements: int) -> Array:
+    """The first values of the field that is the dtype's, no more than the shape says; those of whole numbers wrap."""
+    name = dtype.name if dtype.names is None else dtype[0].name
+    field = _FIELDS.get(name) or _RARE_FIELDS.get(name, "int_val")
+    values = getattr(message, field)
+    if field == "float8_val":
+        return np.frombuffer(values[:elements], dtype)
+    if field == "string_val":
+        return _objects(values[:elements])
+    if dtype.kind == "c":
+        parts = np.array(values[: 2 * elements], _VIEWS[name])
+        return parts[: len(parts) // 2 * 2].view(dtype)
+    if field == "half_val":
+        return np.array(values[:elements], np.int32).astype(np.uint16).view(dtype)
+    if field == "int_val":
+        whole = np.array(values[:elements], np.int32)
+        return whole.astype(dtype) if dtype.names is None else whole.astype(dtype[0]).view(dtype)
+    return np.array(values[:elements], dtype)
+
+
+def _objects(values: Sequence[bytes]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _filled(values: Array, elements: int) -> Array:
+    """As many values as there are elements: the last one stands for those that are missing, zero or "" for all."""
+    if not len(values):
+        values = _objects([b""]) if values.dtype.hasobject else np.zeros(1, values.dtype)
+    missing = elements - len(values)
+    return np.concatenate((values, np.repeat(values[-1:], missing))) if missing else values
 
 
 def _set(aliases: Any) -> str:
