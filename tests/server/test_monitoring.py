@@ -57,6 +57,9 @@ def test_readyz_and_versions_on_the_page(tmp_path: Path) -> None:
         assert f'{count}{{model_name="adder",status="OK",version="2"}} 1' in page
         assert f'{count}{{model_name="adder",status="NOT_FOUND",version=""}} 1' in page
         assert ':request_latency_count{model_name="adder",API="Predict",entrypoint="GRPC",version="2"} 1' in page
+        assert ':saved_model:read:api{api_label="cc_load"} 2\n' in page
+        assert ':saved_model:read:count{write_version="2"} 2\n' in page
+        assert ":graph_run_output_tensor_bytes_sum{} 8\n" in page, "one float of each of two requests"
         write(file, config(tmp_path, adder=specific(1, 2, 3)))
         not_there = (503, "text/plain", b"adder/3: not there\n")
         wait("the third is missed", lambda: server.ask("GET", "/readyz") == not_there)
@@ -68,9 +71,18 @@ FAMILIES = {
     "cc:saved_model:load_latency": ("counter", ["model_path"], None),
     "cc:saved_model:load_latency_by_stage": ("histogram", ["model_path", "stage"], ("10", "1.54814e+10", 38)),
     "core:direct_session_runs": ("counter", [], None),
+    "core:graph_build_calls": ("counter", [], None),
+    "core:graph_build_time_usecs": ("counter", [], None),
+    "core:graph_run_input_tensor_bytes": ("histogram", [], ("1", "6.71089e+07", 15)),
+    "core:graph_run_output_tensor_bytes": ("histogram", [], ("1", "6.71089e+07", 15)),
     "core:graph_run_time_usecs": ("counter", [], None),
     "core:graph_run_time_usecs_histogram": ("histogram", [], ("1000", "5.24288e+08", 21)),
     "core:graph_runs": ("counter", [], None),
+    "core:saved_model:read:api": ("counter", ["api_label"], None),
+    "core:saved_model:read:count": ("counter", ["write_version"], None),
+    "core:saved_model:read:fingerprint": ("gauge", [], None),
+    "core:saved_model:read:path": ("gauge", [], None),
+    "core:session_created": ("gauge", [], None),
     "serving:batching_session:queuing_latency": ("histogram", ["thread_pool_name"], ("100", "1.09205e+06", 53)),
     "serving:batching_session:wrapped_run_count": ("counter", [], None),
     "serving:model_warmup_latency": ("histogram", ["model_path", "status"], ("10", "1.47476e+09", 34)),
@@ -86,13 +98,21 @@ def test_names_labels_and_buckets_are_the_original_s() -> None:
     metrics.count(Asked("predict", "REST", "m", version=1, runtime=0.001), "OK")
     metrics.loaded("/m/1", 0.5, (0.2, 0.1))
     metrics.warmed_up("/m/1", 0.1, 0)
-    metrics.ran(0.001)
+    metrics.read("1")
+    with metrics.build():
+        pass
+    metrics.ran(0.001, 12, 12)
     metrics.batched("pool", [0.001])
     page = metrics.page()
+    names = re.findall(r"^# TYPE (\S+) \w+$", page, re.MULTILINE)
+    assert names == sorted(set(names))
+    assert len(names) == 150
     found = {}
     for name, kind in re.findall(r"^# TYPE :tensorflow:(\S+) (\w+)$", page, re.MULTILINE):
         part = "_bucket" if kind == "histogram" else ""
         rows = re.findall(rf"^:tensorflow:{name}{part}{{(.*)}} \d+$", page, re.MULTILINE)
+        if not rows:
+            continue
         labels = [label for label in re.findall(r'(\w+)="', rows[0]) if label != "le"]
         bounds = list(dict.fromkeys(re.findall(r'le="([^"]*)"', "\n".join(rows))))
         found[name] = (kind, labels, (bounds[0], bounds[-2], len(bounds)) if bounds else None)
@@ -103,13 +123,16 @@ def test_names_labels_and_buckets_are_the_original_s() -> None:
 def test_a_failed_request_has_no_latency_and_a_failed_run_no_time() -> None:
     metrics = Metrics()
     metrics.count(Asked("predict", "REST", 'a"b'), "NOT_FOUND")
-    metrics.ran(None)
+    metrics.ran(None, 12)
     metrics.loaded("/m/1", 0.5, None)
-    lines = [line for line in metrics.page().splitlines() if not line.startswith("#")]
+    lines = [line for line in metrics.page().splitlines() if not re.search("^#|_bucket|{} 0$", line)]
     assert lines == [
         ':tensorflow:cc:saved_model:load_attempt_count{model_path="/m/1",status="fail"} 1',
         ':tensorflow:cc:saved_model:load_latency{model_path="/m/1"} 500000',
         ":tensorflow:core:direct_session_runs{} 1",
+        ":tensorflow:core:graph_run_input_tensor_bytes_sum{} 12",
+        ":tensorflow:core:graph_run_input_tensor_bytes_count{} 1",
+        ':tensorflow:core:saved_model:read:api{api_label="cc_load"} 1',
         ':tensorflow:serving:request_count{model_name="a\\"b",status="NOT_FOUND"} 1',
     ]
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from tfsdeploy.protocol.status import Failed
 from tfsdeploy.server.flags import say
+from tfsdeploy.server.metric_names import NOT_COUNTED
 from tfsdeploy.server.pace import WouldWait
 
 MOST_SERIES: Final = 10_000
@@ -101,6 +102,12 @@ class Metrics:
         self._load_time = _Sums("cc:saved_model:load_latency", "model_path")
         self._stages = _Histogram("cc:saved_model:load_latency_by_stage", _steps(10, 1.8, 37), "model_path", "stage")
         self._session_runs = _Sums("core:direct_session_runs")
+        self._fed = _Histogram("core:graph_run_input_tensor_bytes", _steps(1, 4, 14))
+        self._fetched = _Histogram("core:graph_run_output_tensor_bytes", _steps(1, 4, 14))
+        self._builds = _Sums("core:graph_build_calls")
+        self._build_time = _Sums("core:graph_build_time_usecs")
+        self._read_by = _Sums("core:saved_model:read:api", "api_label")
+        self._read = _Sums("core:saved_model:read:count", "write_version")
         self._runs = _Sums("core:graph_runs")
         self._run_time = _Sums("core:graph_run_time_usecs")
         self._run_times = _Histogram("core:graph_run_time_usecs_histogram", _steps(1000, 2, 20))
@@ -130,10 +137,26 @@ class Metrics:
             stages: of these, for its variables and for its initialization; None: it failed.
         """
         with self._lock:
+            self._read_by.add(1, "cc_load")
             self._loads.add(1, path, "success" if stages else "fail")
             self._load_time.add(round(seconds * 1e6), path)
             for stage, part in zip(("restore_graph", "init_graph"), stages or (), strict=False):
                 self._stages.add(part * 1e6, path, stage)
+
+    def read(self, write_version: str) -> None:
+        """A SavedModel's file was read: of TensorFlow ``1``, or of ``2``, with its objects."""
+        with self._lock:
+            self._read.add(1, write_version)
+
+    @contextmanager
+    def build(self) -> Iterator[None]:
+        """Time what it takes to make a part of a graph ready to run."""
+        begun = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - begun
+        with self._lock:
+            self._builds.add(1)
+            self._build_time.add(round(seconds * 1e6))
 
     def warmed_up(self, path: str, seconds: float, records: int) -> None:
         """A version's warm-up requests, if its file has any, were all answered."""
@@ -142,20 +165,28 @@ class Metrics:
             self._warm_up_records.add(records, path, "OK")
 
     @contextmanager
-    def run(self) -> Iterator[None]:
-        """Time a session's run of a graph."""
+    def run(self, fed: int) -> Iterator[None]:
+        """Time a session's run of a graph that is fed so many bytes, and gives none."""
         begun, seconds = time.perf_counter(), None
         try:
             yield
             seconds = time.perf_counter() - begun
         finally:
-            self.ran(seconds)
+            self.ran(seconds, fed)
 
-    def ran(self, seconds: float | None) -> None:
-        """A session has run a graph; None: it failed."""
+    def ran(self, seconds: float | None, fed: int, fetched: int = 0) -> None:
+        """A session has run a graph.
+
+        Args:
+            seconds: that it took; None: it failed.
+            fed: bytes of all its inputs.
+            fetched: bytes of all its outputs.
+        """
         with self._lock:
             self._session_runs.add(1)
+            self._fed.add(fed)
             if seconds is not None:
+                self._fetched.add(fetched)
                 self._runs.add(1)
                 self._run_time.add(round(seconds * 1e6))
                 self._run_times.add(seconds * 1e6)
@@ -187,10 +218,12 @@ class Metrics:
 
     def page(self) -> str:
         """The page in Prometheus' text format."""
-        return "".join(f"{line}\n" for family in self._families() for line in family.lines(self._lock))
+        families: dict[str, Iterable[str]] = dict(NOT_COUNTED)
+        families |= {family.name: family.lines(self._lock) for family in self._families()}
+        return "".join(f"{line}\n" for name in sorted(families) for line in families[name])
 
     def _families(self) -> list[_Family[Any]]:
-        return sorted((one for one in vars(self).values() if isinstance(one, _Family)), key=lambda one: one.name)
+        return [one for one in vars(self).values() if isinstance(one, _Family)]
 
 
 Cell = TypeVar("Cell")

@@ -16,6 +16,9 @@ SMALL_BYTES: Final = 16 * 2**10
 
 MOST_NODES: Final = 1000
 
+TEXT_BYTES: Final = 24
+"""Of a ``tstring`` (tsl/platform/ctstring_internal.h)."""
+
 # What may run long whatever is fed, or wait for something; names contain these, or are those.
 _ENDLESS: Final = (
     "While", "Enter", "NextIteration", "Queue", "Barrier", "Stage", "PyFunc", "Dataset", "Iterator", "Recv", "Remote",
@@ -81,5 +84,5 @@ def bounded(graph: Any) -> bool:
 
 
 def size_of(arrays: Iterable[Any]) -> int:
-    """Bytes of all arrays together; a text counts as the pointer to it."""
-    return sum(array.nbytes for array in arrays)
+    """Bytes of all arrays together; a text counts as TensorFlow's own string without what is in it."""
+    return sum(array.size * TEXT_BYTES if array.dtype.hasobject else array.nbytes for array in arrays)

@@ -62,7 +62,8 @@ class SavedModel(Servable):
         try:
             # Not `make_callable`: that one checks shapes in Python, in other words than the runtime's and more strictly
             # than the original, knows no timeout, and takes six times as long (75 against 12 µs for half_plus_two).
-            run = self._session._make_callable_from_options(options)
+            with self._metrics.build():
+                run = self._session._make_callable_from_options(options)
         except tf.errors.OpError as error:
             # Told to who asks, after what else is wrong with the request.
             run = _failing(Failed(code_of(error.error_code), error.message))

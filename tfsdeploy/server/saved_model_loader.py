@@ -23,6 +23,7 @@ from tfsdeploy.server import text_file
 from tfsdeploy.server.beside import beside_requests
 from tfsdeploy.server.flags import say
 from tfsdeploy.server.metrics import Metrics
+from tfsdeploy.server.pace import TEXT_BYTES
 
 INIT_OP = "__saved_model_init_op"
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
@@ -57,7 +58,7 @@ def load(path: str, tags: Sequence[str], config: Any, metrics: Metrics) -> tuple
     begun = time.perf_counter()
     stages: tuple[float, float] | None = None
     try:
-        meta = beside_requests(partial(_meta_graph, path, tags))
+        meta = beside_requests(partial(_meta_graph, path, tags, metrics))
         # Here, as its threads are those of requests.
         session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
@@ -84,8 +85,10 @@ def _filled(session: Any, path: str, meta: Any, metrics: Metrics) -> tuple[float
     return restored - begun, time.perf_counter() - restored
 
 
-def _meta_graph(path: str, tags: Sequence[str]) -> Any:
-    for meta in read(path).meta_graphs:
+def _meta_graph(path: str, tags: Sequence[str], metrics: Metrics) -> Any:
+    graphs = read(path).meta_graphs
+    metrics.read("2" if len(graphs) == 1 and graphs[0].HasField("object_graph_def") else "1")
+    for meta in graphs:
         if set(meta.meta_info_def.tags) == set(tags):
             return meta
     raise Failed("NOT_FOUND", _NO_GRAPH.format(" ".join(tags)))
@@ -182,5 +185,7 @@ def _initialize(session: Any, meta: Any, assets: Mapping[str, str], metrics: Met
 def _run(session: Any, operation: str, feeds: Mapping[str, str], metrics: Metrics) -> None:
     # Not `run`: that one rewrites what the runtime says.
     options = config_pb2.CallableOptions(feed=list(feeds), target=[operation.partition(":")[0]])
-    with metrics.run():
-        session._make_callable_from_options(options)(*feeds.values())
+    with metrics.build():
+        run = session._make_callable_from_options(options)
+    with metrics.run(fed=TEXT_BYTES * len(feeds)):
+        run(*feeds.values())

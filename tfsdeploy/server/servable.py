@@ -156,28 +156,29 @@ class Servable(ABC):
     def _run(self, call: Call, arrays: Sequence[Array], *, wait: bool = True) -> list[Array]:
         begun, began = thread_seconds(), time.perf_counter()
         run = call.run if wait or call.at_once is None else call.at_once
-        took: float | None = None
         try:
             found = run(*arrays)
             took = time.perf_counter() - began
         except WouldWait:
             raise
         except tf.errors.OpError as error:
-            self._metrics.ran(None)
+            self._metrics.ran(None, size_of(arrays))
             raise Failed(code_of(error.error_code), error.message) from error
         except (TypeError, ValueError) as error:
-            self._metrics.ran(None)
+            self._metrics.ran(None, size_of(arrays))
             raise Failed("INVALID_ARGUMENT", str(error)) from error
         except Failed:
-            self._metrics.ran(None)
+            self._metrics.ran(None, size_of(arrays))
             raise
-        self._metrics.ran(took)
+        size = size_of(arrays)
         if call.pace is not None:
-            call.pace.took(thread_seconds() - begun, size_of(arrays))
-        return [
+            call.pace.took(thread_seconds() - begun, size)
+        answer = [
             value if isinstance(value, np.ndarray) else np.array(value, dtype)
             for value, dtype in zip(found, call.dtypes, strict=True)
         ]
+        self._metrics.ran(took, size, size_of(answer))
+        return answer
 
     def close(self) -> None:
         """Give the model's memory back."""
