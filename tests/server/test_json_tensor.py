@@ -148,6 +148,12 @@ def test_bytes_come_back_as_they_were(form: Format, sent: str, got: str, data: s
     assert (read.shape, read.tolist()) == (array.shape, array.tolist())
 
 
+@pytest.mark.parametrize("shape", [(200_000,), (1, 70_000), (3, 50_000), (100_000, 2, 1)])
+def test_large_answers_are_written_as_small_ones(shape: tuple[int, ...]) -> None:
+    array = (np.arange(np.prod(shape)) % 1000 / 2).astype(np.float32).reshape(shape)
+    assert render({"y": array}, "row") == '{\n    "predictions": ' + json.dumps(array.tolist())[:-1] + "\n    ]\n}"
+
+
 def test_rows_need_one_row_an_instance() -> None:
     refusals = {
         "Tensor name: sum has no shape information ": {"sum": np.array(1.0)},

@@ -67,7 +67,7 @@ def assert_same(found: Array, array: Array) -> None:
 @given(data=st.data())
 def test_what_is_answered_is_read_the_same_by_server_and_client(dtype: Any, packed: bool, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
-    message = tensor_pb2.TensorProto.FromString(proto_tensor.encoded(array, packed=packed))
+    message = tensor_pb2.TensorProto.FromString(b"".join(proto_tensor.encoded(array, packed=packed)))
     assert bool(message.tensor_content) == (packed and array.size > 0 and np.dtype(dtype).kind != "O")
     assert_same(read(message, dtype), array)
     assert_same(np.asarray(tf.make_ndarray(message)), array)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pool, message_factory, text_format
 
@@ -144,6 +145,19 @@ def test_many_values_packed_or_not(live: Live, pack: Callable[[bytes], bytes] | 
     path, headers = "/v1/models/half_plus_two:predict", {"Content-Encoding": "gzip"} if pack else {}
     code, _, answer = live.ask("POST", path, pack(body) if pack else body, headers)
     assert (code, answer) == (200, b'{\n    "predictions": [' + b", ".join([b"2.5"] * 20_000) + b"\n    ]\n}")
+
+
+def test_a_message_of_64_mib_there_and_back(live: Live) -> None:
+    values = np.arange(2**24, dtype=np.float32)
+    shape = "value { dtype: DT_FLOAT tensor_shape { dim { size: 16777216 } } }"
+    asked = _message("PredictRequest", f'model_spec {{ name: "half_plus_two" }} inputs {{ key: "x" {shape} }}')
+    asked.inputs["x"].tensor_content = values.tobytes()
+    limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}", limits) as channel:
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        answer = _parsed("PredictResponse", call(asked.SerializeToString(), timeout=120)).outputs["y"]
+    assert [dim.size for dim in answer.tensor_shape.dim] == [2**24]
+    assert np.array_equal(np.fromiter(answer.float_val, np.float32), values / 2 + 2)
 
 
 def test_a_shape_that_no_message_could_fill_takes_no_memory(live: Live) -> None:

@@ -13,7 +13,7 @@ from tfsdeploy.server import proto_tensor
 from tfsdeploy.server.core import Answer, Array, Core
 from tfsdeploy.server.grpc_service import version_of
 from tfsdeploy.server.metrics import Asked, Metrics
-from tfsdeploy.server.proto_tensor import part
+from tfsdeploy.server.proto_tensor import begin, part
 
 if TYPE_CHECKING:
     from tfsdeploy.server.servable import Call
@@ -45,11 +45,13 @@ class Predict:
         asked.model = request.model_spec.name
         with asked:
             answer = self._run(request, wait, asked)
-        # A map is one part for each entry (apis/predict.proto).
-        parts = [
-            part(1, part(1, alias.encode()) + part(2, proto_tensor.encoded(answer.outputs[alias], packed=self._packed)))
-            for alias in request.output_filter or answer.outputs
-        ]
+        parts: list[bytes | memoryview] = []
+        for alias in request.output_filter or answer.outputs:
+            # A map is one part for each entry (apis/predict.proto).
+            tensor = proto_tensor.encoded(answer.outputs[alias], packed=self._packed)
+            size = sum(map(len, tensor))
+            entry = part(1, alias.encode()) + begin(2, size)
+            parts += (begin(1, len(entry) + size), entry, *tensor)
         parts.append(part(2, _spec(request.model_spec.name, answer.version, answer.signature)))
         return b"".join(parts)
 

@@ -63,6 +63,9 @@ _OPAQUE = {
 _COMMON = {"f": (types_pb2.DT_FLOAT, 5), "d": (types_pb2.DT_DOUBLE, 6)} if sys.byteorder == "little" else {}
 _TENSOR_CONTENT = 4
 
+_COPIED = 2**16
+"""Bytes: below it a copy is quicker than a view."""
+
 # Some dtypes travel as another one (framework/tensor.proto).
 _VIEWS = {"float16": np.uint16, "bfloat16": np.uint16, "complex64": np.float32, "complex128": np.float64}
 
@@ -120,14 +123,19 @@ def filtered(asked: list[str], there: list[str]) -> list[str]:
     return asked or there
 
 
-def encoded(array: Array, *, packed: bool = False) -> bytes:
-    """`tensor_of`, serialized; the values of the common dtypes as they lie in memory."""
+def encoded(array: Array, *, packed: bool = False) -> tuple[bytes | memoryview, ...]:
+    """`tensor_of`, serialized, in pieces; values of the common dtypes as they lie in memory, not copied if large."""
     common = _COMMON.get(array.dtype.char)
     if common is None:
-        return bytes(tensor_of(array, packed=packed).SerializeToString())
+        return (bytes(tensor_of(array, packed=packed).SerializeToString()),)
     number, field = common
     head = _head(number, array.shape)
-    return head + part(_TENSOR_CONTENT if packed else field, array.tobytes()) if array.size else head
+    if not array.size:
+        return (head,)
+    head += begin(_TENSOR_CONTENT if packed else field, array.nbytes)
+    if array.nbytes < _COPIED:
+        return head, array.tobytes()
+    return head, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 @lru_cache(maxsize=256)
@@ -139,14 +147,24 @@ def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def part(number: int, content: bytes) -> bytes:
-    """A field of a message that has a length (protobuf.dev/programming-guides/encoding); number: below 16."""
-    size, length = len(content), bytearray()
+def begin(number: int, size: int) -> bytes:
+    """What comes before a field's content (protobuf.dev/programming-guides/encoding).
+
+    Args:
+        number: the field's, below 16.
+        size: of its content, in bytes.
+    """
+    length = bytearray()
     while size >= 128:
         length.append(size & 127 | 128)
         size >>= 7
     length.append(size)
-    return bytes((number << 3 | 2, *length)) + content
+    return bytes((number << 3 | 2, *length))
+
+
+def part(number: int, content: bytes) -> bytes:
+    """A field of a message, with its content; number: below 16."""
+    return begin(number, len(content)) + content
 
 
 def tensor_of(array: Array, *, packed: bool = False) -> tensor_pb2.TensorProto:
