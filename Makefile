@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything that the project needs
 
@@ -94,6 +94,9 @@ test-chart: $(READY) ## the Helm chart against the render, with a real Helm (nee
 test-nfs: $(READY) ## the tests on mounts of a real NFS server (needs root and Debian, whose server is unpacked the first time)
 	$(BIN)/python -m pytest -q -m nfs tests/cli/test_nfs.py tests/store/test_nfs.py tests/agent/replica/test_nfs.py
 
+check-arm64: $(READY) ## whether all that users install has wheels for ARM64 (asks the package index; installs nothing)
+	@$(BIN)/python -m tests.images.arm64
+
 bench-docker: $(READY) ## the figures of docs/performance.md for fleets on Docker; about 10 minutes
 	$(BIN)/python -m benchmarks.docker
 
@@ -103,4 +106,4 @@ wheel: $(READY) ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test test-scenarios lint format docs golden bench bench-store soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart test-nfs wheel clean
+.PHONY: help setup demo test test-scenarios lint format docs golden bench bench-store soak cluster cluster-down test-cluster bench-cluster docker-engine docker-engine-down test-docker bench-docker test-chart test-nfs check-arm64 wheel clean

@@ -44,7 +44,9 @@ KEPT = 2
 """Layers of a kind that are kept, the last that were used: TensorFlow's have two gigabytes."""
 
 LEFT_OUT = ("doc", "man", "locale", "info")
-PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_26", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
+GLIBC = ("2014", "_2_17", "_2_24", "_2_26", "_2_27", "_2_28", "_2_31", "_2_34")
+"""What wheels say they need of the C library, as far as Debian 12's is enough; others are not found."""
+
 PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
@@ -76,12 +78,16 @@ def _dependencies(extra: str) -> Layer:
 
     def install(folder: Path) -> None:
         machine = subprocess.check_output(["uname", "-m"], text=True).strip()
-        platforms = [f"--platform={platform}_{machine}" for platform in PLATFORMS]
-        wheels = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *platforms]
-        _pip(folder, "--no-compile", f"--constraint={constraints}", *wheels, *needed)
+        _pip(folder, "--no-compile", f"--constraint={constraints}", *wheels_for(machine), *needed)
 
     key = constraints.read_text() + " ".join(needed)
     return _kept(f"dependencies-{extra}", key, _packages(install))
+
+
+def wheels_for(machine: str) -> list[str]:
+    """What tells pip to take only wheels that the images' Python can use on a kind of machine, such as ``aarch64``."""
+    platforms = [f"--platform=manylinux{version}_{machine}" for version in GLIBC]
+    return ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *platforms]
 
 
 def image_before() -> Image:
