@@ -16,7 +16,7 @@ from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.render.docker.container import HEALTH_SECONDS, LABEL, LOG_OPTIONS, TMP, USER, Container
 from tfsdeploy.report import Report
 from tfsdeploy.targets.docker.observed import Seen, seen
-from tfsdeploy.targets.docker.refusals import no_image, refused, short
+from tfsdeploy.targets.docker.refusals import no_image, refused, unanswered
 
 if TYPE_CHECKING:
     from tfsdeploy.targets.docker.ssh import Way
@@ -122,17 +122,18 @@ class Engine:
         name, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
         report.say(f"pull    {image}")
         layers: dict[str, tuple[int, int]] = {}
-        try:
-            for row in self.client.api.pull(name, tag=tag, stream=True, decode=True):
-                if "error" in row:
-                    raise no_image(image, row["error"])
-                if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
-                    # The engine leaves out what is 0.
-                    layers[row["id"]] = (row["progressDetail"].get("current", 0), total)
-                    done, of = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
-                    report.progress(f"pull {image}", done, of)
-        except docker.errors.APIError as error:
-            raise no_image(image, error.explanation or str(error)) from error
+        with self._said():
+            try:
+                for row in self.client.api.pull(name, tag=tag, stream=True, decode=True):
+                    if "error" in row:
+                        raise no_image(image, row["error"])
+                    if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
+                        # The engine leaves out what is 0.
+                        layers[row["id"]] = (row["progressDetail"].get("current", 0), total)
+                        done, of = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
+                        report.progress(f"pull {image}", done, of)
+            except docker.errors.APIError as error:
+                raise no_image(image, error.explanation or str(error)) from error
 
     def make_network(self, name: str, labels: Mapping[str, str]) -> None:
         """A bridge, unless it is there."""
@@ -334,15 +335,17 @@ class Engine:
         """Turn the SDK's failures into one line for the reader."""
         import docker
         import requests
+        import urllib3
 
+        # What is read as a stream comes from below `requests`, and a cut one may end inside a line.
+        lost = (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.StreamParseError)
         try:
             yield
         except docker.errors.APIError as error:
             raise refused(str(error.explanation or error), name) from error
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            hint = "start it, or let DOCKER_HOST name another; containers that run go on meanwhile"
-            why = (self._way.words() if self._way is not None else "") or short(error)
-            raise TfsdeployError(f"the Docker engine does not answer: {why}", where=self.url, hint=hint) from error
+        except (docker.errors.DockerException, *lost) as error:
+            ssh = self._way.words() if self._way is not None else ""
+            raise unanswered(str(error), self.url, ssh) from error
 
     @contextmanager
     def _gone_is_fine(self) -> Iterator[None]:

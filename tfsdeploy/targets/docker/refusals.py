@@ -15,13 +15,46 @@ _BUSY = re.compile(
 )
 _DENIED = re.compile(r"cannot bind '(\S+)': Permission denied")
 
+_START = "start it, or let DOCKER_HOST name another; containers that run go on meanwhile"
+_CERTIFICATES = (
+    "DOCKER_CERT_PATH names a folder with ca.pem, which you trust, and cert.pem and key.pem, which the engine does"
+)
+
+_UNANSWERED = (
+    (r"CERTIFICATE_VERIFY_FAILED\][^:]*: (.+?)\.? \(_ssl", r"its certificate is not trusted: \1", _CERTIFICATES),
+    (
+        "ALERT_UNKNOWN_CA|ALERT_BAD_CERTIFICATE|CERTIFICATE_REQUIRED",
+        "it does not trust the certificate of this command",
+        _CERTIFICATES,
+    ),
+    (
+        "client_cert param|NO_CERTIFICATE_OR_CRL_FOUND|PEM lib|invalid path: .*pem",
+        "what DOCKER_CERT_PATH names has no certificates",
+        _CERTIFICATES,
+    ),
+    (
+        "HTTP request to an HTTPS server|Connection reset by peer",
+        r"\g<0>",
+        f"where it asks for TLS, set DOCKER_TLS_VERIFY=1; {_CERTIFICATES}",
+    ),
+    ("SSLEOFError", "it ended the connection while TLS began", _CERTIFICATES),
+    (r"NameResolutionError\(.*host='([^']+)'", r"no address is known for \1", _START),
+    (r"Read timed out.*timeout=(\d+)", r"nothing came within \1 s", _START),
+    (r"IncompleteRead|RemoteDisconnected|line \d+ column \d+", "it broke off in the middle", _START),
+    ("Permission denied", r"\g<0>", f"its group, often `docker`, may use it; {_START}"),
+)
+"""What a pattern in the words means, and the way out."""
+
+_NO_ADDRESS = re.compile("Invalid bind address|protocol is not implemented|protocol is only supported")
+
 
 def no_image(image: str, why: str) -> TfsdeployError:
     """What to say when nobody has an image; ``why``: the engine's words."""
+    reason = next(iter(why.strip().splitlines()), "no reason given")
     own = repository(image).endswith(tuple(map(repository, (AGENT_IMAGE, MODEL_SERVER_IMAGE))))
     hint = "`tfsdeploy image build` makes it" if own else "`docker load` it on the engine's machine"
     return TfsdeployError(
-        f"the image {image} is not there and cannot be pulled: {why.strip().splitlines()[0]}",
+        f"the image {image} is not there and cannot be pulled: {reason}",
         hint=f"{hint}, or choose another one in the fleet file",
     )
 
@@ -60,8 +93,23 @@ def refused(words: str, name: str) -> TfsdeployError:
     return TfsdeployError(f"the Docker engine refuses: {said}", where=name)
 
 
-def short(error: Exception) -> str:
-    """The reason inside an error of the SDK, which nests those of the libraries below it."""
-    text = " ".join(str(error).split())
-    inner = re.findall(r"\[Errno \d+\] [^'\")]+|No such file or directory|Permission denied|Connection refused", text)
-    return inner[-1] if inner else text[:200]
+def unanswered(words: str, where: str, ssh: str = "") -> TfsdeployError:
+    """What it means that an engine does not answer.
+
+    Args:
+        words: those of the SDK, which nests those of the libraries below it.
+        where: the engine.
+        ssh: what ssh had to say, if it leads there; it is clear as it is.
+    """
+    if ssh:
+        return TfsdeployError(f"the Docker engine does not answer: {ssh}", where=where, hint=_START)
+    said = " ".join(words.split()).removeprefix("Error while fetching server API version: ")
+    for pattern, why, hint in _UNANSWERED:
+        if (found := re.search(pattern, said)) is not None:
+            return TfsdeployError(f"the Docker engine does not answer: {found.expand(why)}", where=where, hint=hint)
+    if _NO_ADDRESS.search(said) is not None:
+        hint = "unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST"
+        return TfsdeployError(f"DOCKER_HOST makes no sense: {said[:200]}", where=where, hint=hint)
+    inner = re.findall(r"\[Errno \d+\] [^'\")]+|No such file or directory|Connection refused", said)
+    why = inner[-1] if inner else said[:200]
+    return TfsdeployError(f"the Docker engine does not answer: {why}", where=where, hint=_START)
