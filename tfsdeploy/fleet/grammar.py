@@ -74,7 +74,7 @@ _ENDPOINT = Text(
 )
 _ADDRESS = Text(
     "an IP address such as 127.0.0.1 or 0.0.0.0",
-    r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])|::1?",
+    r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|::1?",
 )
 _SERVER = Text(
     "embedded, embedded-like-tfs or the path of tensorflow_model_server", r"embedded|embedded-like-tfs|\S*/\S+"
