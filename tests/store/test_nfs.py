@@ -81,6 +81,26 @@ def test_a_version_that_was_removed_is_found_on_no_node(
     assert sorted(path.name for path in (nfs.behind / "ranker").iterdir()) == ["1", "2"]
 
 
+def test_an_interrupted_push_is_continued_on_another_node(
+    nodes: Nodes, nfs: NfsServer, example: Callable[..., Path]
+) -> None:
+    source, behind = example(1.0, {"variables/part": b"x" * 2_500_000}), nfs.behind / "ranker"
+
+    def interrupt(done: int, total: int) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(nodes[0] / "ranker", "ranker", source, None, interrupt)
+    (left,) = behind.glob(".staging-*/version/variables/part")
+    there = left.stat().st_ino
+    record, _ = publish(nodes[1] / "ranker", "ranker", source, None)
+    assert (record.version, (behind / "1" / "variables" / "part").stat().st_ino) == (1, there)
+    assert [path.name for path in behind.iterdir()] == ["1"]
+    for root in (*nodes, nfs.behind):
+        verify(root / "ranker" / "1", record)
+
+
 def test_adopting_on_two_nodes_gives_one_record(nodes: Nodes, nfs: NfsServer, example: Callable[..., Path]) -> None:
     folder = nfs.behind / "ranker"
     publish(folder, "ranker", example(1.0), 1)
