@@ -182,9 +182,16 @@ def test_reload_by_request(place: Place) -> None:
         reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
         reload(request.SerializeToString(), timeout=30)
         place.server.serves("m", 2)
-        request.config.model_config_list.config.add().CopyFrom(request.config.model_config_list.config[0])
+        twice = request.config.model_config_list.config.add()
+        twice.CopyFrom(request.config.model_config_list.config[0])
         with pytest.raises(grpc.RpcError) as raised:
             reload(request.SerializeToString(), timeout=30)
+        twice.name = "new, and waited for"
+        names = ["/tensorflow/core/saved_model/read/api", "/tensorflow/serving/request_count", "of nothing"]
+        request.metric_names.extend([*names, *names])
+        answer = model_management_pb2.ReloadConfigResponse.FromString(reload(request.SerializeToString(), timeout=30))
+    increases = {metric.name: metric.int64_value_increase for metric in answer.metric}
+    assert (increases, len(answer.metric)) == ({names[0]: 1, names[1]: 0, names[2]: 0}, 3)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert raised.value.details() == "Illegal to list model m multiple times in config list"
 

@@ -175,12 +175,12 @@ class Service:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported",
             )
+        before = {name: self._metrics.first(name) for name in request.metric_names}
         self._core.reload(self._core.judged(partial(from_message, request.config, self._core.served)))
         response = messages.ReloadConfigResponse(status={})
         # In the order in which the original's map gives them.
-        for name in reversed(request.metric_names):
-            # Asked for by name and counted from zero; none of these counters is kept here.
-            response.metric.add(name=name, int64_value_increase=0)
+        for name, counted in reversed(before.items()):
+            response.metric.add(name=name, int64_value_increase=self._metrics.first(name) - counted)
         return bytes(response.SerializeToString())
 
 

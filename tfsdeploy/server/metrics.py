@@ -203,6 +203,17 @@ class Metrics:
             for seconds in queued:
                 self._queued.add(seconds * 1e6, pool)
 
+    def first(self, name: str) -> int:
+        """What is counted under a name as TensorFlow has it, ``/tensorflow/…``, for the first values of its labels.
+
+        That is all that the original's reloads look at (model_servers/model_service_impl.cc); 0: nothing is counted.
+        """
+        with self._lock:
+            for family in self._families():
+                if isinstance(family, _Sums) and family.name == name.replace("/", ":") and family.cells:
+                    return family.cells[min(family.cells)]
+        return 0
+
     def forget_gone(self) -> None:
         """Drop series of models and versions that are gone, where there are many."""
         with self._lock:
