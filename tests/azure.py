@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.client import HTTPConnection
@@ -24,7 +24,7 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Account and key that every emulator has, by its documentation."""
 
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 def works() -> bool:
@@ -76,11 +76,10 @@ class Azure:
         told = "".join(f"{name}:{value}\n" for name, value in headers.items())
         asked = f"PUT{12 * chr(10)}{told}/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
         signed = base64.b64encode(hmac.digest(base64.b64decode(KEY), asked.encode(), "sha256")).decode()
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
         path = f"/{ACCOUNT}/{name}?restype=container"
-        connection.request("PUT", path, headers={**headers, "Authorization": f"SharedKey {ACCOUNT}:{signed}"})
-        status = connection.getresponse().status
-        connection.close()
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request("PUT", path, headers={**headers, "Authorization": f"SharedKey {ACCOUNT}:{signed}"})
+            status = connection.getresponse().status
         assert status == 201, f"container {name}: {status}"
         return f"az://{name}"
 
@@ -109,7 +108,7 @@ def azure_server(folder: Path) -> Iterator[Azure]:
 
 
 def _answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", "/")
         connection.getresponse().read()

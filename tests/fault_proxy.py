@@ -200,7 +200,7 @@ def _pass(handler: BaseHTTPRequestHandler, upstream: str, faults: Faults) -> Non
 def _ask(
     handler: BaseHTTPRequestHandler, upstream: str, body: bytes, share: float
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = http.client.HTTPConnection(upstream, timeout=30)
+    connection = http.client.HTTPConnection(upstream, timeout=60)
     try:
         connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
         for name, value in handler.headers.items():

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.ports import free_ports
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.store.bucket import Bucket, open_bucket
 
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 @dataclass
@@ -105,10 +105,9 @@ class MortalS3:
         self._files("POST", "/buckets/models/")
 
     def _files(self, method: str, path: str) -> None:
-        connection = http.client.HTTPConnection(self.host, self.ports[4], timeout=30)
-        connection.request(method, path)
-        status = connection.getresponse().status
-        connection.close()
+        with closing(http.client.HTTPConnection(self.host, self.ports[4], timeout=60)) as connection:
+            connection.request(method, path)
+            status = connection.getresponse().status
         assert status < 300, f"{method} {path}: {status}"
 
     def kill(self) -> None:
