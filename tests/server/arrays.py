@@ -13,7 +13,7 @@ from tfsdeploy.server.manager import Manager
 
 Compute = Callable[[dict[str, Array]], dict[str, Array]]
 
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import psutil
 
 from tests.ports import free_ports
 
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 def wait(what: str, done: Callable[[], bool], seconds: float = LIMIT) -> None:
@@ -67,7 +67,7 @@ class Live:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, str, bytes]:
         """One request on a connection of its own: code, content type, body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=60)
         try:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()

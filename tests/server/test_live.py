@@ -50,7 +50,7 @@ def place(running: Place) -> Place:
 
 
 def test_ports_open_when_each_model_is_loaded_has_failed_or_has_no_version(tmp_path: Path) -> None:
-    write_slow(tmp_path / "m" / "1", 0.5)
+    write_slow(tmp_path / "m" / "1", 2.0)
     write_broken(tmp_path / "broken" / "1")
     (tmp_path / "config").write_text(config(tmp_path, m="", broken="", away=""))
     with Live(tmp_path / "log", f"--model_config_file={tmp_path / 'config'}") as server:
@@ -61,7 +61,7 @@ def test_ports_open_when_each_model_is_loaded_has_failed_or_has_no_version(tmp_p
 
 
 def test_ports_are_open_before_a_model_is_ready_if_asked(tmp_path: Path) -> None:
-    write_slow(tmp_path / "m" / "1", 0.5)
+    write_slow(tmp_path / "m" / "1", 2.0)
     (tmp_path / "config").write_text(config(tmp_path, m=""))
     with Live(tmp_path / "log", f"--model_config_file={tmp_path / 'config'}", "--open_early") as server:
         wait("some state", lambda: bool(server.states("m")))

@@ -199,7 +199,7 @@ def test_the_page_and_readiness_wait_for_no_prediction_and_no_request_waits_for_
         def slow(wait: bool) -> str:
             if not wait:
                 raise WouldWait
-            gate.wait(10)
+            gate.wait(60)
             return "prediction"
 
         def page(wait: bool) -> str:

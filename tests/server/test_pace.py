@@ -162,9 +162,12 @@ def test_loops_are_found_in_saved_models(tmp_path: Path) -> None:
     for model in (half, multi):
         assert not model.quick("serving_default")
     call, array = half.call("serving_default", 30_000), half_plus_two_input()
-    for _ in range(200):
+    runs = 0
+    # By the processor's time, of which another process may cost some: its caches.
+    while not half.quick("serving_default"):
         half.run(call, {"x": array})
-    assert half.quick("serving_default")
+        runs += 1
+        assert runs < 20_000
     assert multi.call("slow").pace is None
     half.close()
     multi.close()

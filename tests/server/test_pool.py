@@ -20,7 +20,7 @@ def test_no_more_are_made_than_are_needed_and_none_is_used_by_two() -> None:
         assert thing not in busy
         busy.add(thing)
         if number < 3:
-            together.wait(10)  # three at once, so that all are made
+            together.wait(60)  # three at once, so that all are made
         busy.remove(thing)
         pool.give_back(thing)
         return thing

@@ -177,7 +177,7 @@ def test_calls_from_the_first_moment_on_do_it_no_harm(tmp_path: Path) -> None:
             call = channel.unary_unary(wire.PREDICT)
             while "OK" not in seen:
                 try:
-                    call(request.SerializeToString(), timeout=30)
+                    call(request.SerializeToString(), timeout=120)
                     seen.add("OK")
                 except grpc.RpcError as error:
                     seen.add(error.code().name)

@@ -98,7 +98,7 @@ class Place:
             return [found for found, expected in zip(told, step["then"], strict=True) if found != tuple(expected)]
 
         with suppress(AssertionError):
-            wait(step["step"], lambda: not unlike(), 20)
+            wait(step["step"], lambda: not unlike())
         assert unlike() == [], step
 
 

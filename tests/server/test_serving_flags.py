@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         "--mixed_precision=bfloat16",
         "--num_request_iterations_for_warmup=3",
         "--rest_api_enable_cors_support",
-        "--rest_api_timeout_in_ms=200",
+        "--rest_api_timeout_in_ms=3000",
         "--saved_model_tags=other,serve",
     ) as live:
         live.serves("default", 1)
