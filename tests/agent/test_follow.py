@@ -80,7 +80,7 @@ async def followed(agent: Agent) -> AsyncIterator[Follower]:
             await asyncio.wait([task])
 
 
-async def until(check: Callable[[], object], limit: float = 10) -> None:
+async def until(check: Callable[[], object], limit: float = 60) -> None:
     async with asyncio.timeout(limit):
         while not check():
             await asyncio.sleep(0.005)
@@ -167,7 +167,7 @@ def test_a_restart_within_two_beats_is_no_silence() -> None:
 
 def test_an_acknowledgement_does_not_wait_for_the_poll() -> None:
     async def play(agent: Agent, follower: Follower) -> None:
-        await until(lambda: follower.judged and len(agent.polls) == 2)
+        await until(lambda: follower.judged and len(agent.polls) >= 2)
         follower.acknowledge(follower.etag)
         await until(lambda: agent.polls[-1]["applied"] == follower.etag)
         assert agent.polls[-1]["gateway"] == "g"

@@ -20,7 +20,7 @@ def heard(news: FolderNews, change: Callable[[], object]) -> None:
         waits = asyncio.ensure_future(news.wait(3600))
         await asyncio.sleep(0)
         change()
-        await asyncio.wait_for(waits, 10)
+        await asyncio.wait_for(waits, 60)
 
     asyncio.run(both())
 

@@ -110,7 +110,7 @@ def test_the_lock_is_held_until_the_input_ends(tmp_path: Path) -> None:
         second = subprocess.run([*argv, "bob@desk"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert (second.returncode, "is being changed by ann@desk" in second.stderr) == (5, True)
         first.stdin.close()
-        assert first.wait(10) == 0
+        assert first.wait(60) == 0
     third = subprocess.run([*argv, "bob@desk"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     assert third.stdout == "held\n"
 

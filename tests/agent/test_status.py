@@ -49,7 +49,7 @@ def served(test: Callable[[Served], Awaitable[None]]) -> None:
             server.publish(ONE)
             await server.start()
             try:
-                await asyncio.wait_for(test(made), 30)
+                await asyncio.wait_for(test(made), 60)
             finally:
                 await server.close()
 
@@ -77,7 +77,7 @@ def test_a_poll_that_knows_another_document_is_answered_at_once() -> None:
 def test_a_poll_beats_until_the_document_changes() -> None:
     async def test(made: Served) -> None:
         async with made.session.get("/v1/status", params={"wait": "30", "etag": etag(ONE)}) as response:
-            assert await response.content.readany() == b"\n"
+            assert set(await response.content.readany()) == set(b"\n")
             made.server.publish(ONE)  # the same again is no change
             made.server.publish(TWO)
             rest = await response.read()

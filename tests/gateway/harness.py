@@ -27,7 +27,7 @@ PREDICTION = "/tensorflow.serving.PredictionService/"
 MODEL = "/tensorflow.serving.ModelService/"
 
 
-def wait(what: str, check: Callable[[], Any], limit: float = 20.0) -> Any:
+def wait(what: str, check: Callable[[], Any], limit: float = 60.0) -> Any:
     """Waits until ``check`` gives something true."""
     end = time.monotonic() + limit
     while True:
@@ -66,12 +66,12 @@ def stub(name: str) -> Iterator[Stub]:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("admin", timeout=10)
+        super().__init__("admin", timeout=30)
         self._path = os.path.relpath(path)
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(30)
         self.sock.connect(self._path)
 
 
@@ -116,7 +116,7 @@ class Gateway:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
         """One REST request: status and JSON (None without a body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.shape.rest_port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self.shape.rest_port, timeout=60)
         try:
             connection.request(method, path, body=body, headers=dict(headers or {}))
             response = connection.getresponse()
@@ -133,13 +133,13 @@ class Gateway:
         with grpc.insecure_channel(f"127.0.0.1:{self.shape.grpc_port}", options=chosen) as channel:
             yield channel
 
-    def rpc(self, method: str, body: bytes, timeout: float = 15, **metadata: str) -> tuple[str, Any]:
+    def rpc(self, method: str, body: bytes, timeout: float = 60, **metadata: str) -> tuple[str, Any]:
         """One gRPC request: ("OK", JSON) or (code, details)."""
         with self.channel() as channel:
             return call(channel, method, body, timeout, **metadata)
 
 
-def call(channel: grpc.Channel, method: str, body: bytes, timeout: float = 15, **metadata: str) -> tuple[str, Any]:
+def call(channel: grpc.Channel, method: str, body: bytes, timeout: float = 60, **metadata: str) -> tuple[str, Any]:
     """One gRPC request on a connection."""
     headers = [(name.replace("_", "-"), value) for name, value in metadata.items()]
     try:

@@ -16,7 +16,7 @@ import grpc
 from tests.gateway.harness import PREDICTION, wait
 from tests.gateway.wire import request
 
-LIMIT = 5.0
+LIMIT = 20.0
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Load:
     def more(self, count: int) -> None:
         """Waits until this many further requests are answered."""
         goal = self.done + count
-        wait(f"{count} more answers", lambda: self.done >= goal, limit=30)
+        wait(f"{count} more answers", lambda: self.done >= goal, limit=60)
 
 
 @contextmanager

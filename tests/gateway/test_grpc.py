@@ -95,7 +95,7 @@ def test_weights_and_balance_on_one_connection(running: Gateway) -> None:
         answers = [call(channel, PREDICTION + "Predict", request("m"))[1] for _ in range(400)]
     versions = Counter(answer["version"] for answer in answers)
     assert set(versions) == {7, 8}
-    assert 18 <= versions[8] <= 64  # 0.1 % tails of a binomial with n = 400, p = 0.1 are narrower
+    assert 14 <= versions[8] <= 72  # a binomial with n = 400, p = 0.1 is outside once in a million times
     replicas = Counter(answer["name"] for answer in answers)
     assert min(replicas["a"], replicas["b"]) > 100, "requests are spread, not connections"
 
@@ -170,7 +170,7 @@ def raw(running: Gateway, *data: bytes, content_type: str = "application/grpc", 
             "x-request-id": name,
         }.items()
     )
-    with socket.create_connection(("127.0.0.1", running.shape.grpc_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", running.shape.grpc_port), timeout=60) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
         connection.sendall(frame(1, 4, 1, headers))
         for one in data:

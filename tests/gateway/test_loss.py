@@ -102,7 +102,7 @@ def test_a_gateway_is_replaced(three: tuple[Stub, ...], tmp_path: Path) -> None:
             old.admin(path, "POST")
         wait("the old gateway is drained", lambda: drained(old.admin(DRAINING)))
         old.process.terminate()
-        assert old.process.wait(timeout=20) == 0
+        assert old.process.wait(timeout=60) == 0
         stream.more(100)
         assert new.rest("GET", "/readyz")[0] == 200
         assert stream.failures == []

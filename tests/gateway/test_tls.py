@@ -37,7 +37,7 @@ def shown(port: int, protocol: str) -> tuple[str, str | None]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([protocol])
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain) as secured:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain, context.wrap_socket(plain) as secured:
         found = secured.getpeercert(binary_form=True)
         assert found is not None
         return ssl.DER_cert_to_PEM_cert(found), secured.selected_alpn_protocol()
@@ -59,7 +59,7 @@ def test_both_ports_speak_tls_and_take_up_a_renewed_certificate(tmp_path: Path, 
         with grpc.secure_channel(f"localhost:{grpc_port}", trusting) as channel:
             code, answer = call(channel, PREDICTION + "Predict", request("m"))
         assert (code, answer["version"]) == ("OK", 7)
-        with socket.create_connection(("127.0.0.1", rest_port), timeout=5) as plain:
+        with socket.create_connection(("127.0.0.1", rest_port), timeout=30) as plain:
             plain.sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
             assert plain.recv(100).startswith(b"HTTP/"), "who is inside needs no certificate (a port-forward)"
         secret(tmp_path / "tls", "..2", "client")

@@ -38,7 +38,7 @@ class Loop:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do something there, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def close(self) -> None:
         """End the thread, and polls that nobody will answer."""
@@ -181,7 +181,7 @@ class Fleet:
 
     def ask(self, path: str) -> tuple[int, bytes] | None:
         """The status server's answer."""
-        connection = HTTPConnection(self.listen, timeout=5)
+        connection = HTTPConnection(self.listen, timeout=30)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -191,7 +191,7 @@ class Fleet:
         finally:
             connection.close()
 
-    def until(self, what: str, check: Callable[[GatewayStatus], Any], limit: float = 20) -> GatewayStatus:
+    def until(self, what: str, check: Callable[[GatewayStatus], Any], limit: float = 60) -> GatewayStatus:
         """Wait until the agent says something."""
 
         def look() -> GatewayStatus | None:
@@ -224,7 +224,7 @@ class Fleet:
 
     def answer(self, path: str = "/v1/models/m:predict", sleep: float = 0) -> dict[str, Any]:
         """One answer through the gateway, for which the replica takes ``sleep`` seconds."""
-        connection = HTTPConnection("127.0.0.1", self.shape.rest_port, timeout=sleep + 5)
+        connection = HTTPConnection("127.0.0.1", self.shape.rest_port, timeout=sleep + 30)
         try:
             connection.request("POST", path, body=b"{}", headers={"x-sleep": str(sleep)})
             answer = connection.getresponse()

@@ -257,7 +257,7 @@ def test_leaving_lets_the_last_requests_end(shop: Fleet) -> None:
     assert shop.agent is not None
     shop.agent.send_signal(signal.SIGTERM)
     shop.until("leaving", lambda status: status.leaving and not status.ready)
-    assert shop.agent.wait(15) == 0
+    assert shop.agent.wait(60) == 0
     assert [one.acknowledged[GATEWAY] for one in shop.replicas] == [GONE, GONE]
 
 
@@ -271,7 +271,7 @@ def test_a_replica_that_is_found_no_more_is_told_too(shop: Fleet) -> None:
     assert shop.replicas[0].acknowledged[GATEWAY] != GONE
     assert shop.agent is not None
     shop.agent.send_signal(signal.SIGTERM)
-    assert shop.agent.wait(15) == 0
+    assert shop.agent.wait(60) == 0
     assert [one.acknowledged[GATEWAY] for one in shop.replicas] == [GONE, GONE]
 
 
@@ -300,7 +300,7 @@ def test_leaves_and_comes_back_as_a_file_asks(shop: Fleet) -> None:
     assert not (shop.folder / "left").exists()
     shop.until_effective(moved.generation, {8: 100})
     shop.agent.send_signal(signal.SIGTERM)
-    assert shop.agent.wait(15) == 0
+    assert shop.agent.wait(60) == 0
 
 
 def test_leaving_waits_for_the_longest_of_the_last_requests(shop: Fleet) -> None:

@@ -30,7 +30,7 @@ def folded(folder: Path, pins: Pins, gateways: int) -> Release:
             )
             for n in range(gateways)
         ]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (present := store.read()) is None or present.pins != pins.digest:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(2 * LOOK_SECONDS)

@@ -24,7 +24,7 @@ def followed(tmp_path: Path, test: Callable[[Script, States, Account], Awaitable
     """Run a test that gets the next state as name -> version."""
 
     async def run() -> None:
-        async with api(tmp_path) as (script, account), asyncio.timeout(30):
+        async with api(tmp_path) as (script, account), asyncio.timeout(120):
             states = Watched(account, "/api/v1/configmaps", {"fieldSelector": "metadata.name=a"}).states()
 
             async def following() -> dict[str, str]:
@@ -148,7 +148,7 @@ def test_releases(tmp_path: Path) -> None:
         return configmap("shop-release", version, **{"release.json": text})
 
     async def run() -> None:
-        async with api(tmp_path) as (script, account), asyncio.timeout(20):
+        async with api(tmp_path) as (script, account), asyncio.timeout(60):
             source = ReleaseConfigMap(account, "shop").releases()
             script.items = [holds(1, encode(release(1)))]
             assert await anext(source) == release(1)
@@ -169,7 +169,7 @@ def test_releases(tmp_path: Path) -> None:
 
 def test_pins(tmp_path: Path) -> None:
     async def run() -> None:
-        async with api(tmp_path) as (script, account), asyncio.timeout(20):
+        async with api(tmp_path) as (script, account), asyncio.timeout(60):
             source = PinsConfigMap(account, "shop").pins()
             pins = Pins({"m": Pin(7)})
             script.items = [configmap("shop-pins", 1, **{"pins.json": canonical_json(pins.to_json())})]

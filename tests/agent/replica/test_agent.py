@@ -182,7 +182,7 @@ def test_gateway_that_says_farewell_is_not_waited_for(like_tfs: Unit) -> None:
     like_tfs.until(1, State.AVAILABLE)
     like_tfs.poll("g1", "gone")
     like_tfs.leave()
-    assert like_tfs.agent.wait(15) == 0
+    assert like_tfs.agent.wait(60) == 0
 
 
 def test_torn_version_is_not_loaded(like_tfs: Unit) -> None:

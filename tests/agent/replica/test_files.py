@@ -39,7 +39,7 @@ def store(tmp_path: Path, samples: Path) -> FileStore:
 
 async def settled(files: VersionFiles, wanted: dict[Key, str | None], check: Callable[[Files], bool]) -> Files:
     """What is known of the first wanted version once it is what the check asks for."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not check(found := files.known().get(next(iter(wanted)), Files("unknown"))):
             files.want(wanted)
             await asyncio.sleep(0.005)

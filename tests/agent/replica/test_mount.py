@@ -164,7 +164,7 @@ def test_questions_about_a_mount_that_hangs_stop_no_agent(replica: Unit, mount: 
     assert other is not None
     mount.set("hangs")
     with ThreadPoolExecutor(MOST_LOOKS + 4) as pool:
-        asked = [pool.submit(replica.ask, "/v1/store/m") for _ in range(MOST_LOOKS + 4)]
+        asked = [pool.submit(replica.ask, "/v1/store/m", timeout=5) for _ in range(MOST_LOOKS + 4)]
         wait(asked, timeout=60)
     refused = [one.result()[1] for one in asked if one.exception() is None and one.result()[0] == 503]
     assert refused

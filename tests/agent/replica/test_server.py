@@ -59,7 +59,7 @@ def against(test: Callable[[ModelServer, StandIn], Awaitable[None]]) -> None:
         server, stand_in = ModelServer(f"127.0.0.1:{port}"), StandIn(port)
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # readers cut off at the end
         try:
-            await asyncio.wait_for(test(server, stand_in), 30)
+            await asyncio.wait_for(test(server, stand_in), 60)
         finally:
             await server.close()
             stand_in.stop()

@@ -22,7 +22,7 @@ from tfsdeploy.store.store import FileStore
 
 FLEET = "shop"
 REPLICA = "shop-serving-1"
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 @dataclass
@@ -126,9 +126,9 @@ class Unit:
         """Whether the agent has ended."""
         return self.agent is not None and self.agent.poll() is not None
 
-    def ask(self, path: str) -> tuple[int, bytes]:
+    def ask(self, path: str, timeout: float = 30) -> tuple[int, bytes]:
         """The status server's answer; raises OSError if there is none."""
-        connection = HTTPConnection(self.listen, timeout=5)
+        connection = HTTPConnection(self.listen, timeout=timeout)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -179,7 +179,7 @@ class Unit:
 
     def answer(self, version: int, model: str = "m") -> Any:
         """What the model server itself answers for ``x = [0]``."""
-        connection = HTTPConnection(f"127.0.0.1:{self.ports[1]}", timeout=10)
+        connection = HTTPConnection(f"127.0.0.1:{self.ports[1]}", timeout=30)
         try:
             body = json.dumps({"inputs": [0.0]})
             connection.request("POST", f"/v1/models/{model}/versions/{version}:predict", body=body)
@@ -191,7 +191,7 @@ class Unit:
 
     def says(self, version: int, model: str = "m") -> str | None:
         """The state that the model server itself tells."""
-        connection = HTTPConnection(f"127.0.0.1:{self.ports[1]}", timeout=10)
+        connection = HTTPConnection(f"127.0.0.1:{self.ports[1]}", timeout=30)
         try:
             connection.request("GET", f"/v1/models/{model}/versions/{version}")
             rows = json.loads(connection.getresponse().read()).get("model_version_status", [])
