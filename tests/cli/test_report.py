@@ -32,6 +32,7 @@ def test_a_bar_tells_bytes(done: int, total: int, shown: str, monkeypatch: pytes
 
 
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "PLAIN_SECONDS", 3600.0)
     silent = TerminalReport()
     silent.progress("ranker", 5000, 10_000)
     assert capsys.readouterr().err == "", "not before the first second is over"

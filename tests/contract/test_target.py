@@ -17,7 +17,7 @@ from tfsdeploy.report import Silent
 
 
 def ask(address: str, path: str, body: bytes | None = None) -> bytes:
-    with urlopen(Request(address + path, data=body), timeout=10) as answer:
+    with urlopen(Request(address + path, data=body), timeout=60) as answer:
         found: bytes = answer.read()
     return found
 

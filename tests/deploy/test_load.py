@@ -77,7 +77,7 @@ def run(
 ) -> tuple[Tally, Servers]:
     async def both() -> tuple[Tally, Servers]:
         async with Servers(answer) as servers:
-            stream = Stream(servers.rest, servers.grpc, asks, rate, timeout=options.get("timeout", 5.0))
+            stream = Stream(servers.rest, servers.grpc, asks, rate, timeout=options.get("timeout", 30.0))
             return await stream.run(options.get("seconds", 0.5)), servers
 
     return asyncio.run(both())
@@ -129,7 +129,7 @@ def test_no_answer_in_time_is_a_failure() -> None:
         await asyncio.sleep(60)
         return b"pong"
 
-    tally, servers = run(never, REST, GRPC, rate=20, seconds=0.2, timeout=0.3)
+    tally, servers = run(never, REST, GRPC, rate=20, seconds=0.2, timeout=2.0)
     assert tally.failed == tally.sent == 4
     assert servers.asked == 4, "nothing is sent again"
 

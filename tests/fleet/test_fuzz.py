@@ -22,7 +22,7 @@ from tfsdeploy.fleet.pins import canonical_json
 
 COUNT = int(os.environ.get("TFSDEPLOY_FUZZ", "400"))
 SEED = int(os.environ.get("TFSDEPLOY_FUZZ_SEED", "1"))
-SECONDS_EACH = 10
+SECONDS_EACH = 60
 
 HERE = Path(__file__).parent
 VALID = [file.read_bytes() for file in sorted((HERE.parents[1] / "examples").glob("*.yaml"))]

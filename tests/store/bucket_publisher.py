@@ -18,7 +18,7 @@ from tfsdeploy.store.upload import publish
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 6.0
 """Instead of an hour; the store tells when a claim was written in whole seconds, which half of it must outlast."""
 BEAT_SECONDS = 0.2
 
@@ -88,7 +88,7 @@ def is_held(process: subprocess.Popen[str]) -> bool:
 
 def told(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Let it go on, and tell what came of it."""
-    output, _ = process.communicate("\n", timeout=60)
+    output, _ = process.communicate("\n", timeout=120)
     return dict(json.loads(output))
 
 

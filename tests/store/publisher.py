@@ -54,7 +54,7 @@ def is_held(process: subprocess.Popen[str]) -> bool:
 
 def told(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What came of it, once it has ended; lets it go on if it is held."""
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     return dict(json.loads(output))
 
 

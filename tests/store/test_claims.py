@@ -28,7 +28,7 @@ from tfsdeploy.store.verify import Damaged
 Example = Callable[..., Path]
 
 LARGE = "variables/variables.data-00000-of-00001"
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def test_the_failure_of_one_copy_ends_the_others(
     def endless(bucket: Bucket, entry: Entry) -> Iterator[bytes]:
         if not entry.key.endswith(failing):
             reading.set()
-            for _ in range(100_000):
+            for _ in range(1_000_000):
                 yield b"x"
             whole.append(entry.key)
             return

@@ -25,7 +25,7 @@ from tfsdeploy.targets.local.units import (
     unit_to_text,
 )
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:

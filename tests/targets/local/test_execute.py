@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -73,7 +72,7 @@ class Site:
         self.folder.unit(kind, name).mkdir(parents=True)
         self.folder.write_unit(UnitSpec(name, kind, ordinal, "d", (), {"agent": port}, (process,)))
 
-    def run(self, *steps: Start | Replace | Remove, timeout: float = 30) -> None:
+    def run(self, *steps: Start | Replace | Remove, timeout: float = 60) -> None:
         Executor(self.folder, self.make, self.heard, timeout).run(Plan(steps))
 
     def ready(self, *names: str) -> None:
@@ -109,8 +108,8 @@ def test_the_new_one_is_in_use_before_the_old_one_leaves(site: Site, bench: Benc
 def test_an_old_one_stays_when_the_new_one_does_not_become_ready(site: Site, bench: Bench) -> None:
     site.ready("a")
     site.run(Start("replica", "a", 1, "wanted"))
-    with pytest.raises(TfsdeployError, match="not done within 1 s: b: m 7 is LOADING"):
-        site.run(Replace("replica", "b", 2, "a", "changed"), timeout=1)
+    with pytest.raises(TfsdeployError, match="not done within 10 s: b: m 7 is LOADING"):
+        site.run(Replace("replica", "b", 2, "a", "changed"), timeout=10)
     assert is_alive(bench.running("agent", "a"))
     assert "b: m 7 is LOADING" in site.heard.waits
     site.ready("b")
@@ -123,7 +122,7 @@ def test_a_supervisor_that_was_started_anew_is_waited_for_with_all_that_it_keeps
     site.run(Start("replica", "a", 1, "wanted"))
     (site.folder.path / "a.ready").unlink()
     with pytest.raises(TfsdeployError, match="a: m 7 is LOADING"):
-        Executor(site.folder, site.make, site.heard, 1).run(Plan((Supervise("shop", "it does not run"),)))
+        Executor(site.folder, site.make, site.heard, 10).run(Plan((Supervise("shop", "it does not run"),)))
 
 
 def test_why_an_agent_does_not_answer_is_told(site: Site) -> None:
@@ -134,7 +133,7 @@ def test_why_an_agent_does_not_answer_is_told(site: Site) -> None:
         site.folder.write_unit(UnitSpec(name, kind, ordinal, "d", (), {"agent": free_ports(1, ())[0]}, (process,)))
 
     with pytest.raises(TfsdeployError, match=r"its agent ended \(exit 3\)"):
-        Executor(site.folder, make_broken, site.heard, 2).run(Plan((Start("replica", "a", 1, "wanted"),)))
+        Executor(site.folder, make_broken, site.heard, 10).run(Plan((Start("replica", "a", 1, "wanted"),)))
 
 
 def test_a_supervisor_that_ends_meanwhile_is_told(site: Site, bench: Bench) -> None:
@@ -145,7 +144,5 @@ def test_a_supervisor_that_ends_meanwhile_is_told(site: Site, bench: Bench) -> N
     with pytest.raises(TfsdeployError, match="supervisor ended meanwhile"):
         site.run(Remove("replica", "a", "too many"))
     bench.start()
-    until = time.monotonic() + 20
     site.run(Remove("replica", "a", "too many"))
-    assert time.monotonic() < until
     assert site.journal()[-1] == "a leaves"

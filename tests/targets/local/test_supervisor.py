@@ -150,7 +150,7 @@ def test_nothing_outlives_the_folder(bench: Bench) -> None:
     agent = bench.running("agent")
     shutil.rmtree(bench.folder)
     assert bench.supervisor is not None
-    bench.supervisor.wait(timeout=20)
+    bench.supervisor.wait(timeout=60)
     assert not is_alive(agent)
 
 
@@ -170,5 +170,5 @@ def test_the_end_of_the_supervisor_by_sigterm_is_not_the_end_of_its_processes(be
     agent = bench.running("agent")
     assert bench.supervisor is not None
     bench.supervisor.terminate()
-    assert bench.supervisor.wait(timeout=20) == 0
+    assert bench.supervisor.wait(timeout=60) == 0
     assert is_alive(agent)

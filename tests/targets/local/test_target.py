@@ -209,7 +209,7 @@ def test_removing_ends_what_is_left_of_a_fleet_whose_supervisor_is_dead(bench: B
     bench.kill()
     target = LocalTarget("shop", home)
     assert is_alive(agent)
-    target.remove(Silent(), timeout=5)
+    target.remove(Silent(), timeout=30)
     eventually(lambda: not is_alive(agent), "the leftover ends")
     assert not home.exists()
     target.remove(Silent(), timeout=5)
