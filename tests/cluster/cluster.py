@@ -26,7 +26,7 @@ from tests.cluster.product import NAMES, images
 from tfsdeploy.processes import Identity, identity, is_alive
 
 NODES = 2
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified")
 CGROUPS = Path("/sys/fs/cgroup")
 SETTINGS = Path("/proc/sys")

@@ -16,14 +16,11 @@ import yaml
 
 from tests.cluster.namespace import Namespace
 from tests.cluster.product import AGENT_IMAGE, SERVER_IMAGE
-from tests.scenarios.live import Run
+from tests.scenarios.live import Run, gateways_of
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.store import FileStore
 
 RATE = 40.0
-
-ASKED = 3
-"""How often a gateway that does not answer in time is asked."""
 
 M = "m"
 """The model of the scenarios."""
@@ -111,7 +108,7 @@ class ClusterFleet:
 
     def healthy(self) -> None:
         """Wait until the fleet says that all is well."""
-        self.namespace.wait("a healthy fleet", lambda: self.status()["healthy"], 120)
+        self.namespace.wait("a healthy fleet", lambda: self.status()["healthy"], 240)
 
     def address(self) -> str:
         """The gateways' Service, as nodes and pods reach it."""
@@ -124,12 +121,9 @@ class ClusterFleet:
         self.namespace.wait("an answer", lambda: self.namespace.ask(url, {"instances": [1.0]})[0] == 200)
 
     def effective(self, model: str, traffic: dict[int, int]) -> bool:
-        """Whether every gateway serves this split; on a busy machine one may have to be asked again."""
+        """Whether every gateway serves this split."""
         wanted = {str(version): share for version, share in traffic.items()}
-        for _ in range(ASKED):
-            gateways = self.status()["gateways"]
-            if gateways and all(gateway["models"] for gateway in gateways):
-                break
+        gateways = gateways_of(self.status)
         return bool(gateways) and all(g["models"].get(model, {}).get("traffic") == wanted for g in gateways)
 
     def pods(self, component: str) -> list[str]:

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from tests.scenarios.stream import Requests
+from tests.scenarios.stream import ANSWER_LIMIT, Requests
 from tfsdeploy.deploy.load import Background, Stream
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     requests = Requests(float(rate))
     for model, versions in json.loads(sys.stdin.readline()).items():
         requests.add(model, set(versions))
-    running = Background(Stream(rest, grpc, requests.sequence, float(rate)))
+    running = Background(Stream(rest, grpc, requests.sequence, float(rate), timeout=ANSWER_LIMIT))
     begun = time.monotonic()
     with running:
         while line := sys.stdin.readline():
@@ -35,7 +35,7 @@ def main() -> None:
                 "asked": tally.asked,
                 "answered": tally.answered,
                 "failed": tally.failed,
-                "complete": tally.complete and tally.asked >= float(rate) * (lasted - 1),
+                "complete": tally.complete and tally.asked >= float(rate) * (lasted - 5),
                 "kinds": dict(tally.kinds),
                 "failures": tally.failures,
             }

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.cluster.cluster import Cluster
 
-LIMIT = 60.0
+LIMIT = 180.0
 
 OF_TESTS = "tfsdeploy-tests"
 """The label of tests' namespaces: the process that runs the tests."""
@@ -71,7 +71,7 @@ class Namespace:
             words.append(log)
         return "\n".join(words)
 
-    def ask(self, url: str, body: object = None, seconds: float = 5.0) -> tuple[int, Any]:
+    def ask(self, url: str, body: object = None, seconds: float = 20.0) -> tuple[int, Any]:
         """A request from inside the cluster's network; ``(0, words)`` if nobody answers."""
         argv = ["curl", "--silent", "--show-error", "--max-time", f"{seconds:g}", "--write-out", "\n%{http_code}", url]
         if body is not None:

@@ -62,7 +62,7 @@ def test_api_server_is_away_during_a_promote(fleet: ClusterFleet, request: pytes
     cluster, log = fleet.namespace.cluster, fleet.folder / "followed.log"
     logs = fleet.start("logs", "--follow", "--tail", "0", log=log)
     request.addfinalizer(logs.kill)
-    fleet.push(M, 4, partial(write_slow, load_seconds=5.0))
+    fleet.push(M, 4, partial(write_slow, load_seconds=8.0))
     with fleet.stream({M: {1}}) as requests:
         requests.now({M: {1, 0}})
         promote = fleet.start("promote", M, "4", "--timeout", "240", "-o", "json")
@@ -82,7 +82,7 @@ def test_api_server_is_away_during_a_promote(fleet: ClusterFleet, request: pytes
     requests.check()
     fleet.namespace.wait("the rollback in the log", lambda: "m: {4: 100} -> {1: 100}" in log.read_text())
     logs.send_signal(signal.SIGINT)
-    logs.communicate(timeout=30)
+    logs.communicate(timeout=60)
 
 
 def test_version_fails_on_one_replica_only(fleet: ClusterFleet) -> None:
@@ -111,12 +111,14 @@ def test_node_is_lost_without_a_reset(fleet: ClusterFleet) -> None:
     with fleet.stream({M: {1}}, address=address) as before, cut(fleet):
         fleet.namespace.wait("the gateway to notice", lambda: fleet.hears_silence(address))
         with fleet.stream({M: {1}}, address=address) as after:
-            shown = fleet.run("status", code=1).out
+            # Who is only slow to answer, on a busy machine, does when asked again.
+            fleet.namespace.wait(
+                "two that do not answer", lambda: fleet.run("status", code=1).out.count("does not answer") == 2
+            )
     fleet.healthy()
     after.check()
     before.check(lost_at_a_replica=True)
     print(f"{before.tally['failed']} of {before.tally['asked']} failed, sent before the gateway noticed")
-    assert shown.count("does not answer") == 2
 
 
 def test_quota_is_exceeded(fleet: ClusterFleet) -> None:
@@ -129,7 +131,7 @@ def test_quota_is_exceeded(fleet: ClusterFleet) -> None:
         return bool(fleet.namespace.get("resourcequota")[0]["status"].get("used") == hard)
 
     # Kubernetes counts only when it has every list again that it lost with the API server, some tests before.
-    fleet.namespace.wait("a full quota", is_full, 150)
+    fleet.namespace.wait("a full quota", is_full)
     with fleet.stream({M: {1}}) as requests:
         fleet.spec["serving"]["replicas"] = 3
         refused = fleet.run("up", "--timeout", "20", "-o", "json", code=1).document["error"]["message"]

@@ -76,7 +76,7 @@ class Shop:
 
         return change_model(self.releases, MODEL, moved, ANN).models[MODEL]
 
-    def until_effective(self, version: int, seconds: float = 60.0) -> None:
+    def until_effective(self, version: int, seconds: float = 180.0) -> None:
         """Wait until every gateway gives a version all the traffic of the present generation."""
 
         def effective() -> bool:

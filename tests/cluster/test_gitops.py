@@ -212,7 +212,7 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
         return any(job.get("status", {}).get("succeeded") for job in jobs)
 
     def serves(version: int) -> None:
-        namespace.wait(f"version {version}", lambda: fleet.effective(M, {version: 100}), 150)
+        namespace.wait(f"version {version}", lambda: fleet.effective(M, {version: 100}), 240)
 
     def job() -> str:
         return f"Job/{rendered_job(fleet.folder)}"
@@ -238,12 +238,12 @@ def _story(fleet: ClusterFleet, namespace: Namespace) -> None:
         with fleet.stream({M: {1, 2}}) as requests:
             committed(2, "better scores", "promote", M, "2")
             serves(2)
-            namespace.wait("the Job of the new pins", done, 60)
+            namespace.wait("the Job of the new pins", done)
             requests.now({M: {2}})
             requests.now({M: {1, 2}})
             repository.git("revert", "--no-edit", "HEAD")
             serves(1)
-            namespace.wait("the Job of the pins that are back", done, 60)
+            namespace.wait("the Job of the pins that are back", done)
             requests.now({M: {1, 3}})
             pinned(3)
             serves(3)

@@ -45,7 +45,7 @@ def operator_kinds(cluster: Cluster) -> Iterator[None]:
         f"--filename={folder / f'monitoring.coreos.com_{kind}.yaml'}" for kind in ("podmonitors", "prometheusrules")
     ]
     cluster.kubectl("apply", "--server-side", *files)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", *files)
     yield
     cluster.kubectl("delete", *files)
 

@@ -50,11 +50,11 @@ def balancer(folder: Path, rest: Sequence[int], grpc: Sequence[int], retry_on: s
             yield f"http://{ADDRESS}:{REST}", f"{ADDRESS}:{GRPC}"
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _wait(log: Path) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         try:
             with urlopen(f"http://{ADDRESS}:{ADMIN}/ready", timeout=1) as answer:

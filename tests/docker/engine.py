@@ -31,7 +31,7 @@ ADDRESS = "10.213.0.1"
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP = "tfsdeploy-docker"
 CLONE_NEWNET = 0x40000000
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 
 class Engine:

@@ -18,7 +18,7 @@ from tests.cluster.live import Asked
 from tests.cluster.product import ROOT, SERVER_IMAGE
 from tests.docker.balancer import balancer
 from tests.docker.engine import ADDRESS, Engine
-from tests.scenarios.live import Run, eventually
+from tests.scenarios.live import Run, eventually, gateways_of
 from tfsdeploy.store.example import write_example
 from tfsdeploy.store.store import FileStore
 
@@ -91,12 +91,12 @@ class DockerFleet:
 
     def healthy(self) -> None:
         """Wait until the fleet says that all is well."""
-        eventually(lambda: self.status()["healthy"], "a healthy fleet", 90)
+        eventually(lambda: self.status()["healthy"], "a healthy fleet", 180)
 
     def effective(self, model: str, traffic: dict[int, int]) -> bool:
         """Whether every gateway serves this split."""
         wanted = {str(version): share for version, share in traffic.items()}
-        gateways = self.status()["gateways"]
+        gateways = gateways_of(self.status)
         return bool(gateways) and all(g["models"].get(model, {}).get("traffic") == wanted for g in gateways)
 
     def containers(self, *filters: str) -> list[str]:

@@ -15,7 +15,7 @@ from tests.docker.engine import Engine
 from tests.ports import free_ports
 
 SSHD = Path("/usr/sbin/sshd")
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 def make_certificates(folder: Path) -> None:

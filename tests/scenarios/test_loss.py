@@ -154,8 +154,8 @@ def test_replica_that_lost_previous(fleet: LiveFleet, model: str) -> None:
     with stream(fleet, {model: {1, 2}}) as requests:
         fleet.spec["serving"]["replicas"] = 4
         fleet.up()
-        states = fleet.state_of(model, 1)
-        assert sorted(states.values()) == ["AVAILABLE"] * 3 + ["FAILED"], states
+        lacking = ["AVAILABLE"] * 3 + ["FAILED"]
+        eventually(lambda: sorted(fleet.state_of(model, 1).values()) == lacking, "the version where it was")
         fleet.rollback(model)
         requests.now(model, {1})
         assert fleet.effective(model, {1: 100})

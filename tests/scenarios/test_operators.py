@@ -98,7 +98,7 @@ def test_interrupted_promote_says_how_to_go_on(fleet: LiveFleet, model: str) -> 
     command = fleet.start("promote", model, "2", "--steps", "10,100", "--interval", "60s", "-o", "json")
     eventually(lambda: fleet.effective(model, {1: 90, 2: 10}), "the first step")
     command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=20)
+    out, err = command.communicate(timeout=60)
     assert command.returncode == 130, (out, err)
     assert "rollback" in out + err
     assert fleet.effective(model, {1: 90, 2: 10})
@@ -109,7 +109,7 @@ def test_interrupted_promote_says_how_to_go_on(fleet: LiveFleet, model: str) -> 
 def test_rollback_wins_over_a_promote(fleet: LiveFleet, model: str) -> None:
     """A rollback ends the rollout; the promote notices and says that it was taken over."""
     fleet.serve(model, 1, 2)
-    command = fleet.start("promote", model, "2", "--steps", "10,100", "--interval", "3s", "-o", "json")
+    command = fleet.start("promote", model, "2", "--steps", "10,100", "--interval", "60s", "-o", "json")
     eventually(lambda: fleet.effective(model, {1: 90, 2: 10}), "the first step")
     fleet.rollback(model)
     out, err = command.communicate(timeout=60)

@@ -157,7 +157,7 @@ def test_up_outlives_its_terminal(own: Callable[..., LiveFleet]) -> None:
     before = {process.pid for process in fleet.processes()}
     # The kernel tells all who have this terminal that it is gone.
     os.close(outside)
-    assert terminal.wait(10) != 0
+    assert terminal.wait(60) != 0
     with stream(fleet, {"m": {1}}, seconds=2) as requests:
         pass
     requests.check()
