@@ -182,6 +182,10 @@ REFUSED = [
     ({"store": "file://./models", "serving": {"volume": "inline"}}, "an absolute path"),
     ({"imageRegistry": "team"}, "imageRegistry: found team"),
     ({"serving": {"resources": {"memory": 4}}}, "/serving/resources/memory"),
+    ({"serving": {"disk": "2048Ti"}}, "serving.disk: found 2048Ti"),
+    ({"serving": {"resources": {"memory": "1023Ki"}}}, "serving.resources.memory: found 1023Ki"),
+    ({"gateway": {"resources": {"memory": "0.9M"}}}, "gateway.resources.memory: found 0.9M"),
+    ({"agent": {"resources": {"memory": "63Mi"}}}, "from 64Mi to 1Pi"),
     ({"serving": {"labels": {"tfsdeploy/fleet": "other"}}}, "invalid propertyName 'tfsdeploy/fleet'"),
     ({"gateway": {"annotations": {"pod-template-hash": "x"}}}, "invalid propertyName 'pod-template-hash'"),
     # What a file says nothing of behind its key, Helm takes away with its default.

@@ -17,6 +17,12 @@
 {{- if and .Values.monitoring.alerts (not .Values.monitoring.podMonitor) }}{{ fail "monitoring.alerts: the rules read what the PodMonitor labels; write podMonitor: true too" }}{{ end -}}
 {{- $o := .Values.storeOptions | default dict -}}
 {{- if and $o.caFile (not $o.caConfigMap) }}{{ fail "storeOptions.caFile: pods do not see it; write caConfigMap beside it, the ConfigMap that has it as ca.crt" }}{{ end -}}
+{{- range $found := list (list "serving.resources.memory" $s.resources.memory 1) (list "serving.disk" $s.disk 1) (list "storeOptions.bandwidth" $o.bandwidth 1) (list "gateway.resources.memory" .Values.gateway.resources.memory 1) (list "agent.resources.memory" .Values.agent.resources.memory 64) -}}
+{{- if not (kindIs "invalid" (index $found 1)) -}}
+{{- $bytes := include "tfsdeploy.bytes" (include "tfsdeploy.text" (index $found 1)) | int64 -}}
+{{- if or (lt $bytes (mul (last $found) 1048576)) (gt $bytes 1125899906842624) }}{{ fail (printf "%s: found %s; write an amount with its unit, from %dMi to 1Pi" (first $found) (include "tfsdeploy.text" (index $found 1)) (last $found)) }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- $scheme := splitList "://" .Values.store | first -}}
 {{- if has $scheme (list "s3" "gs" "az") -}}
 {{- if and (ne $scheme "s3") (or $o.region (hasKey $o "pathStyle")) }}{{ fail (printf "storeOptions: region and pathStyle are only for s3://, not for %s://" $scheme) }}{{ end -}}
