@@ -71,7 +71,7 @@ def answer(fleet: DockerFleet) -> object:
 
 def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
     fleet.up()
-    eventually(lambda: unwell(fleet) == [], "healthy containers", 60)
+    eventually(lambda: unwell(fleet) == [], "healthy containers", 180)
     by_up, answered = facts(fleet), answer(fleet)
     assert answered == {"predictions": [1.0, 1.5, 3.0]}
     fleet.run("down", "--yes")
@@ -79,6 +79,8 @@ def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
     folder = fleet.folder / "deploy"
     try:
         subprocess.run([compose(), "up", "--detach", "--quiet-pull"], cwd=folder, check=True, capture_output=True)
+        # A fleet whose pins nobody has folded yet has nothing to serve, and is well.
+        eventually(lambda: fleet.effective(M, {1: 100}), "the pinned version")
         fleet.healthy()
         by_compose = facts(fleet)
         # What hands over settings and pins is the one difference.
