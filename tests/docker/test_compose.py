@@ -22,7 +22,7 @@ M = "m"
 
 HOST = ("CapDrop", "CpuShares", "Init", "LogConfig", "Memory", "MemorySwap", "NanoCpus", "PortBindings",
         "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "Tmpfs", "Privileged", "PidMode", "IpcMode")  # fmt: skip
-CONFIG = ("Cmd", "Entrypoint", "Healthcheck", "Image", "User", "WorkingDir")
+CONFIG = ("Cmd", "Entrypoint", "Healthcheck", "Image", "StopTimeout", "User", "WorkingDir")
 
 
 @pytest.fixture

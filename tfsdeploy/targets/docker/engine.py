@@ -168,44 +168,54 @@ class Engine:
         """
         from docker import types
 
-        options: dict[str, Any] = {"network_mode": "host"}
+        # The client's `containers.create` knows no stop_timeout, so it is the call beneath.
+        api = self.client.api
+        options: dict[str, Any] = {}
+        placed: dict[str, Any] = {"network_mode": "host"}
         if container.network == "fleet":
             ports = {f"{port.container}/tcp": (port.address, port.host) for port in container.ports}
-            options = {"network": network, "ports": ports}
+            placed = {"network_mode": network, "port_bindings": ports}
+            options = {
+                "networking_config": {network: None},
+                "ports": [(port.container, "tcp") for port in container.ports],
+            }
         if container.entrypoint:
             options["entrypoint"] = list(container.entrypoint)
         if container.health:
             nanos = {key: value * 10**9 for key, value in HEALTH_SECONDS.items()}
             options["healthcheck"] = {"test": ["CMD", "/bin/bash", "-c", container.health], "retries": 3, **nanos}
         if container.gpus:
-            options["device_requests"] = [types.DeviceRequest(count=container.gpus, capabilities=[["gpu"]])]
-        mounts = [types.Mount(m.target, m.source, m.kind, read_only=m.read_only) for m in container.mounts]
+            placed["device_requests"] = [types.DeviceRequest(count=container.gpus, capabilities=[["gpu"]])]
         with self._said(container.name):
-            made = self.client.containers.create(
+            made = api.create_container(
                 container.image,
                 list(container.command),
                 name=container.name,
                 labels=dict(labels),
                 environment=dict(container.environment),
-                mounts=mounts,
                 user=USER,
-                read_only=True,
-                tmpfs={"/tmp": TMP},
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges:true"],
-                restart_policy={"Name": "unless-stopped"},
-                log_config=types.LogConfig(type="json-file", config=LOG_OPTIONS),
-                mem_limit=container.memory,
-                memswap_limit=container.memory,
-                nano_cpus=None if container.cores is None else int(container.cores * 1e9),
-                cpu_shares=container.shares,
-                init=container.init,
+                stop_timeout=container.stop_seconds,
+                host_config=api.create_host_config(
+                    mounts=[types.Mount(m.target, m.source, m.kind, read_only=m.read_only) for m in container.mounts],
+                    read_only=True,
+                    tmpfs={"/tmp": TMP},
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges:true"],
+                    restart_policy={"Name": "unless-stopped"},
+                    log_config=types.LogConfig(type="json-file", config=LOG_OPTIONS),
+                    mem_limit=container.memory,
+                    memswap_limit=container.memory,
+                    nano_cpus=None if container.cores is None else int(container.cores * 1e9),
+                    cpu_shares=container.shares,
+                    init=container.init,
+                    **placed,
+                ),
                 **options,
-            )
+            )["Id"]
             try:
-                made.start()
+                api.start(made)
             except BaseException:
-                made.remove(force=True)
+                api.remove_container(made, force=True)
                 raise
 
     def start_again(self, name: str) -> None:
