@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -207,6 +208,34 @@ def test_what_goes_while_a_run_ends_early_is_said(
     with pytest.raises(type(error)):
         said.extend(row.version for row in collect(store, ["m"], keep=1, at=NOW, act=True))
     assert {*said} == {1, 3, 5} - {*store.versions("m")}
+    assert sweeping(store.notes, "m") == set()
+
+
+def test_what_goes_while_others_are_yet_to_be_begun_is_said(store: FileStore | ObjectStore, monkeypatch: Any) -> None:
+    needs(store, 2)
+    run(store)
+    submit, begun = ThreadPoolExecutor.submit, threading.Event()
+    discard, submitted = store.discard, list[Any]()
+
+    def slow(model: str, version: int) -> None:
+        begun.set()
+        discard(model, version)
+
+    def interrupted(pool: ThreadPoolExecutor, *call: Any) -> Any:
+        if call[0].__qualname__ == "_round.<locals>.discard":
+            if submitted:
+                assert begun.wait(30)
+                raise KeyboardInterrupt
+            submitted.append(call)
+        return submit(pool, *call)
+
+    monkeypatch.setattr(store, "discard", slow)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    said: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        said.extend(row.version for row in collect(store, ["m"], keep=1, at=NOW, act=True))
+    assert said == [1]
+    assert 1 not in store.versions("m")
     assert sweeping(store.notes, "m") == set()
 
 

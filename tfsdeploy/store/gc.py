@@ -190,7 +190,7 @@ def _is_committed(store: Removable, model: str, number: int) -> bool:
 
 
 def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers, left: Set[int]) -> Iterator[int]:
-    notes, begun, over = store.notes, set[int](), set[int]()
+    notes, begun, over, gone = store.notes, set[int](), set[int](), set[int]()
 
     def discard(number: int) -> bool:
         if number in left and _is_committed(store, model, number):
@@ -202,6 +202,7 @@ def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numb
         except Busy:
             # Somebody publishes this number anew.
             return False
+        gone.add(number)
         over.add(number)
         return True
 
@@ -210,16 +211,17 @@ def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numb
         over |= _held(notes, model, also) & set(numbers)
         going = [number for number in numbers if number not in over]
         with _workers(SWEEPERS) as pool:
-            coming = {pool.submit(discard, number): number for number in going}
+            said = set[int]()
             try:
+                coming = {pool.submit(discard, number): number for number in going}
                 for future in as_completed(coming):
                     if future.result():
-                        yield coming.pop(future)
+                        said.add(coming[future])
+                        yield coming[future]
             except (Exception, KeyboardInterrupt):
                 # Those on their way are removed all the same, and said to be.
                 pool.shutdown(cancel_futures=True)
-                ended = [future for future in coming if not future.cancelled() and not future.exception()]
-                yield from (coming[future] for future in ended if future.result())
+                yield from sorted(gone - said)
                 raise
     finally:
         # What was begun and has not ended is for the next run; what was not even begun stays as it was.
