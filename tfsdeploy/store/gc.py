@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from threading import Condition, Event
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -190,21 +191,29 @@ def _is_committed(store: Removable, model: str, number: int) -> bool:
 
 
 def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numbers, left: Set[int]) -> Iterator[int]:
-    notes, begun, over, gone = store.notes, set[int](), set[int](), set[int]()
+    notes, begun, ended, over, gone = store.notes, set[int](), set[int](), set[int](), set[int]()
+    change, stopped = Condition(), Event()
 
     def discard(number: int) -> bool:
         if number in left and _is_committed(store, model, number):
             # What an earlier run has left was published anew.
             return False
-        begun.add(number)
+        with change:
+            if stopped.is_set():
+                return False
+            begun.add(number)
         try:
             store.discard(model, number)
+            gone.add(number)
+            over.add(number)
+            return True
         except Busy:
             # Somebody publishes this number anew.
             return False
-        gone.add(number)
-        over.add(number)
-        return True
+        finally:
+            with change:
+                ended.add(number)
+                change.notify_all()
 
     _change(notes, model, lambda marks: Marks(marks.marked, marks.sweeping | set(numbers)))
     try:
@@ -221,6 +230,10 @@ def _round(store: Removable, model: str, numbers: Sequence[int], also: refs.Numb
             except (Exception, KeyboardInterrupt):
                 # Those on their way are removed all the same, and said to be.
                 pool.shutdown(cancel_futures=True)
+                # The pool does not know of a worker during whose start Ctrl-C came.
+                with change:
+                    stopped.set()
+                    change.wait_for(lambda: begun == ended)
                 yield from sorted(gone - said)
                 raise
     finally:
