@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.test_dockerfiles import NAMES, copied
+from tests.cluster.dockerfile import said_by
+from tests.images.test_dockerfiles import NAMES
 from tfsdeploy.deploy import images
 from tfsdeploy.deploy.images import Image, build, build_command, own_images, write_context
 from tfsdeploy.errors import UsageError
@@ -82,7 +83,7 @@ def test_a_source_tree_and_an_installed_wheel_give_the_same_context(
     monkeypatch.setattr(images, "_PACKAGE", installed / "tfsdeploy")
     write_context(from_wheel)
     assert contents(from_tree) == contents(from_wheel)
-    assert all((from_tree / path).exists() for name in NAMES for path in copied(name))
+    assert all((from_tree / path).exists() for name in NAMES for path in said_by(name).context)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
