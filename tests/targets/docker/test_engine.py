@@ -1,4 +1,4 @@
-"""An engine that goes away in the middle of an answer, played by a server of HTTP on a socket."""
+"""What an engine is asked for, and one that goes away in the middle of an answer: a server of HTTP on a socket."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -38,7 +39,15 @@ PULLS = {
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Engine]:
+def pulls() -> list[str]:
+    """The paths of the pulls that the engine was asked for."""
+    return []
+
+
+@pytest.fixture
+def engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, pulls: list[str]
+) -> Iterator[Engine]:
     """One that has no image, and answers a pull as the test says."""
     pull: bytes = request.param
     listening = socket.create_server(str(tmp_path / "e"), family=socket.AF_UNIX)
@@ -53,7 +62,11 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
                 asked = connection.recv(65536).split(b" ", 2)[1]
                 known = {b"/version": answer("200 OK", VERSION)}
                 missing = answer("404 Not Found", MISSING)
-                connection.sendall(pull if b"/images/create" in asked else known.get(asked, missing))
+                if b"/images/create" in asked:
+                    pulls.append(asked.decode())
+                    connection.sendall(pull)
+                else:
+                    connection.sendall(known.get(asked, missing))
 
     server = threading.Thread(target=serve)
     server.start()
@@ -78,3 +91,28 @@ def test_a_pull_that_breaks_off_is_one_clear_line(engine: Engine) -> None:
 def test_a_pull_that_fails_without_a_word(engine: Engine) -> None:
     with pytest.raises(TfsdeployError, match="the image a/b:1 is not there and cannot be pulled: no reason given"):
         engine.need_image("a/b:1", Silent())
+
+
+DIGEST = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize("engine", [chunked(b"", b"")], ids=[""], indirect=True)
+@pytest.mark.parametrize(
+    ("image", "name", "tag"),
+    [
+        ("a/b", "a/b", "latest"),
+        ("a/b:1", "a/b", "1"),
+        ("r.example:5000/a/b", "r.example:5000/a/b", "latest"),
+        ("r.example:5000/a/b:1", "r.example:5000/a/b", "1"),
+        (f"a/b@{DIGEST}", "a/b", DIGEST),
+        (f"r.example:5000/b@{DIGEST}", "r.example:5000/b", DIGEST),
+        # The engine goes by the digest and leaves out the tag.
+        (f"a/b:1@{DIGEST}", "a/b:1", DIGEST),
+    ],
+)
+def test_an_image_is_pulled_by_its_tag_or_digest(
+    engine: Engine, pulls: list[str], image: str, name: str, tag: str
+) -> None:
+    engine.need_image(image, Silent())
+    (asked,) = pulls
+    assert parse_qs(urlsplit(asked).query) == {"fromImage": [name], "tag": [tag]}

@@ -119,12 +119,12 @@ class Engine:
         with self._said(), suppress(docker.errors.ImageNotFound):
             self.client.images.get(image)
             return
-        name, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
         report.say(f"pull    {image}")
         layers: dict[str, tuple[int, int]] = {}
         with self._said():
             try:
-                for row in self.client.api.pull(name, tag=tag, stream=True, decode=True):
+                # The SDK takes tag and digest from the name; without either it asks for `latest`.
+                for row in self.client.api.pull(image, stream=True, decode=True):
                     if "error" in row:
                         raise no_image(image, row["error"])
                     if row.get("status") == "Downloading" and (total := row["progressDetail"].get("total")):
