@@ -88,6 +88,7 @@ def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
         given = by_compose[keeper]["mounts"].pop(0)
         assert given == ("bind", str(folder / "given"), "/etc/tfsdeploy", False)
         assert by_compose[keeper]["Cmd"].pop() == "--given=/etc/tfsdeploy"
+        assert by_compose[keeper]["labels"].pop("tfsdeploy.given").startswith("sha256:")
         assert by_compose == by_up
         assert answer(fleet) == answered
         assert fleet.run("diff").out.startswith("fleet composed is as")
@@ -100,6 +101,14 @@ def test_compose_makes_the_same_containers(fleet: DockerFleet) -> None:
         # What was rendered once is handed over once: the keeper's restart takes nothing back.
         fleet.engine.docker("restart", keeper)
         assert fleet.run("status", "-o", "json").document["models"][M]["traffic"] == {"1": 100}
+        # Another pin is handed over by what Compose makes anew, which is the keeper alone.
+        others = {name: fleet.engine.docker("inspect", "--format={{.Id}}", name) for name in by_up if name != keeper}
+        fleet.push(M, 3)
+        fleet.spec["models"] = {M: {"version": 3}}
+        fleet.run("render", "-o", "deploy")
+        subprocess.run([compose(), "up", "--detach", "--quiet-pull"], cwd=folder, check=True, capture_output=True)
+        eventually(lambda: fleet.effective(M, {3: 100}), "the other pinned version")
+        assert others == {name: fleet.engine.docker("inspect", "--format={{.Id}}", name) for name in others}
     finally:
         subprocess.run([compose(), "down", "--volumes"], cwd=folder, check=True, capture_output=True)
 

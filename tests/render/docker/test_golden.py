@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def test_every_container_is_locked_down(name: str) -> None:
         assert service["restart"] == "unless-stopped"
         assert "privileged" not in service
         assert not any("docker.sock" in str(volume) for volume in service["volumes"])
-    assert sum("ports" in service for service in services.values()) == len([n for n in services if n.endswith("envoy")])
+    open_to_clients = [n for n, one in services.items() if "ports" in one or one.get("network_mode") == "host"]
+    assert open_to_clients == [n for n in services if n.endswith("envoy")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,3 +61,13 @@ def test_units_of_a_kind_have_one_digest() -> None:
     fleet = load_fleet(fleet_file("everything"))
     made = [labels(fleet, one)["tfsdeploy.digest"] for ordinal in (1, 7) for one in replica(fleet, ordinal)]
     assert set(made) == {digest(shape(fleet, "replica"))}
+
+
+def test_what_is_handed_over_changes_its_container_alone() -> None:
+    """Compose looks at nothing else before it leaves a container as it is."""
+    fleet = load_fleet(fleet_file("everything"))
+    models = fleet.models | {"ranker": replace(fleet.models["ranker"], version=9)}
+    before, after = (
+        yaml.safe_load(docker_artefacts(one)[COMPOSE])["services"] for one in (fleet, replace(fleet, models=models))
+    )
+    assert [name for name in before if before[name] != after[name]] == ["shop-keeper"]

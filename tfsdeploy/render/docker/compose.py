@@ -5,6 +5,7 @@ The same containers as those that `up` makes, by the same functions: commands kn
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from tfsdeploy.fleet.model import Fleet, to_plain
@@ -41,23 +42,25 @@ def docker_artefacts(fleet: Fleet) -> dict[str, str]:
         before = [made[0].name, first[container.unit]]
         return [name for name in dict.fromkeys(before) if name != container.name]
 
+    given = {
+        f"{GIVEN[2:]}/pins.json": json.dumps(fleet.pins().to_json(), indent=1) + "\n",
+        f"{GIVEN[2:]}/settings.json": json.dumps(_settings(fleet), indent=1) + "\n",
+    }
+    # Compose makes a container anew when what the file says of it has changed, and does not look into what it mounts.
+    handed = {f"{values.LABEL}.given": "sha256:" + hashlib.sha256("".join(given.values()).encode()).hexdigest()}
     text = templates.render(
         "docker/compose.yaml.j2",
         name=fleet.name,
         network=values.network_name(fleet.name),
         ours={f"{values.LABEL}.fleet": fleet.name},
         volumes=dict(sorted(mounts.items())),
-        containers=[(one, labels(fleet, one)) for one in made],
+        containers=[(one, labels(fleet, one) | (handed if one is made[0] else {})) for one in made],
         depends=depends,
         health=values.HEALTH_SECONDS,
         user=values.USER,
         tmpfs=f"/tmp:{values.TMP}",
         log_options=values.LOG_OPTIONS,
     )
-    given = {
-        f"{GIVEN[2:]}/pins.json": json.dumps(fleet.pins().to_json(), indent=1) + "\n",
-        f"{GIVEN[2:]}/settings.json": json.dumps(_settings(fleet), indent=1) + "\n",
-    }
     return {COMPOSE: MARKER + text, **given}
 
 
