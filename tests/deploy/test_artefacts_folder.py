@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from tfsdeploy.deploy.artefacts_folder import Written, write_artefacts
+from tfsdeploy.deploy.rendering import render_docker
 from tfsdeploy.errors import TfsdeployError, UsageError
+from tfsdeploy.fleet.load import load_fleet
 
 MARKER = "# ours\n"
 PATTERNS = ("*.yaml", "*/*.yaml")
@@ -62,3 +66,47 @@ def test_without_a_marker_nothing_is_removed(tmp_path: Path) -> None:
     assert write_artefacts(tmp_path, {"a.sh": "x\n"}, patterns=("*",)) == Written(1, 1, 0)
     assert write_artefacts(tmp_path, {"b.sh": "x\n"}, patterns=("*",)) == Written(1, 1, 0)
     assert (tmp_path / "a.sh").exists()
+
+
+FLEET = """\
+apiVersion: tfsdeploy/v1
+kind: Fleet
+name: shop
+store: file:///srv/models
+models: {m: {}}
+"""
+
+
+def write_compose(tmp_path: Path) -> Path:
+    """A fleet, rendered for Compose as `render` does it."""
+    (tmp_path / "fleet.yaml").write_text(FLEET)
+    out, rendered = tmp_path / "out", render_docker([load_fleet(tmp_path / "fleet.yaml")])
+    write_artefacts(out, rendered.artefacts, marker=rendered.marker, mounted=rendered.mounted)
+    return out
+
+
+def test_a_compose_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    file = write_compose(tmp_path) / "compose.yaml"
+    ours = file.read_text()
+    file.write_text("services: {}\n")
+    with pytest.raises(UsageError, match="tfsdeploy has not written"):
+        write_compose(tmp_path)
+    assert file.read_text() == "services: {}\n"
+    file.write_text(ours.replace("shop", "older"))
+    write_compose(tmp_path)
+    assert file.read_text() == ours
+
+
+def test_what_containers_mount_is_read_by_their_user(tmp_path: Path) -> None:
+    """Under a strict umask, and where an earlier render has left it closed."""
+    before = os.umask(0o077)
+    try:
+        out = write_compose(tmp_path)
+        (out / "given" / "pins.json").chmod(0o600)
+        write_compose(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (out, *out.rglob("*"))}
+    assert modes == {
+        "out": 0o700, "compose.yaml": 0o600, "given": 0o755, "pins.json": 0o644, "settings.json": 0o644,
+    }  # fmt: skip

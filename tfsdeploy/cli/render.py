@@ -67,6 +67,7 @@ def command(call: Call, files: tuple[Path, ...], output: str) -> None:
             marker=rendered.marker,
             patterns=rendered.patterns,
             others=rendered.others,
+            mounted=rendered.mounted,
         )
         click.echo(f"{output}: {done.files} files, {done.changed} of them changed; {done.removed} removed")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +27,18 @@ def write_artefacts(
     marker: str | None = None,
     patterns: Iterable[str] = (),
     others: str = "",
+    mounted: str = "",
 ) -> Written:
     """Make a folder hold the artefacts.
 
     Args:
         folder: made if it is not there.
         artefacts: path below it -> text.
-        marker: what the first line of a file of ours is; None: every file is taken for ours, and none is removed.
+        marker: what the first line of a file of ours is, where the artefact itself has it; without it every file is
+            taken for ours, and none is removed.
         patterns: where an earlier call may have left files, as globs below the folder.
         others: a glob of files of ours which show that the folder holds several fleets; empty: it may.
+        mounted: the name of a folder whose files everybody is to read, whatever the umask; empty: there is none.
 
     Returns:
         What was done. Files that are as they should be are not touched.
@@ -47,7 +51,8 @@ def write_artefacts(
         if marker and others:
             _refuse_to_cover(folder, others, marker)
         before = {path: _text(folder / path) for path in artefacts} if folder.exists() else dict.fromkeys(artefacts)
-        foreign = sorted(path for path, text in before.items() if marker and text and not text.startswith(marker))
+        signed = [path for path, text in artefacts.items() if marker and text.startswith(marker)]
+        foreign = sorted(path for path in signed if marker and (text := before[path]) and not text.startswith(marker))
         if foreign:
             raise UsageError(
                 "a file is in the way that tfsdeploy has not written",
@@ -59,6 +64,9 @@ def write_artefacts(
             parent.mkdir(parents=True, exist_ok=True)
         for path in changed:
             replace_file(folder / path, artefacts[path], lasting=False)
+        for file in (folder / path for path in artefacts):
+            if mounted and file.parent.name == mounted:
+                _let_all_read(file)
         left = sorted(_left_over(folder, artefacts, marker, patterns)) if marker else []
         for file in left:
             file.unlink()
@@ -68,6 +76,13 @@ def write_artefacts(
         where = getattr(error, "filename", None) or folder
         raise TfsdeployError(f"cannot be written: {reason}", where=str(where)) from error
     return Written(len(artefacts), len(changed), len(left))
+
+
+def _let_all_read(file: Path) -> None:
+    for path, wanted in ((file.parent, 0o555), (file, 0o444)):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode | wanted != mode:
+            path.chmod(mode | wanted)
 
 
 def _refuse_to_cover(folder: Path, others: str, marker: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tfsdeploy.errors import UsageError
 from tfsdeploy.fleet.model import Fleet
-from tfsdeploy.render.docker.compose import docker_artefacts
+from tfsdeploy.render.docker.compose import GIVEN, docker_artefacts
+from tfsdeploy.render.docker.compose import MARKER as DOCKER_MARKER
 from tfsdeploy.render.kubernetes.artefacts import (
     KUSTOMIZATION,
     MARKER,
@@ -33,9 +34,11 @@ class Rendered:
     Attributes:
         artefacts: path -> text, in the order of the paths.
         level: the Pod Security level that a namespace must allow; None where there are no pods.
-        marker: the first line of every artefact, by which later renders know them; None if there is none.
+        marker: the first line of every artefact that can have a comment, by which later renders know them; None if
+            there is none.
         patterns: where a render with as many fleets puts files, as globs.
         others: what shows that a folder holds several fleets, which a render of one would cover, as a glob.
+        mounted: the folder's name in which files are that containers read, as a user of their own.
     """
 
     artefacts: dict[str, str]
@@ -43,10 +46,11 @@ class Rendered:
     marker: str | None = None
     patterns: tuple[str, ...] = ()
     others: str = ""
+    mounted: str = ""
 
     def stream(self) -> str:
         """All artefacts as one text: YAML documents, or what they are under a heading each."""
-        if self.marker is None:
+        if not self.patterns:
             return "\n".join(f"# {path}\n{text}" for path, text in self.artefacts.items())
         return "---\n".join(text for path, text in self.artefacts.items() if path.rpartition("/")[2] != KUSTOMIZATION)
 
@@ -100,7 +104,8 @@ def render_docker(fleets: Sequence[Fleet]) -> Rendered:
     _refuse_twice([fleet.name for fleet in fleets], fleets)
     several = len(fleets) > 1
     found = {f"{fleet.name}/" if several else "": docker_artefacts(fleet) for fleet in fleets}
-    return Rendered({folder + path: text for folder, texts in found.items() for path, text in texts.items()})
+    artefacts = {folder + path: text for folder, texts in found.items() for path, text in texts.items()}
+    return Rendered(artefacts, marker=DOCKER_MARKER, mounted=GIVEN[2:])
 
 
 def local_artefacts(fleet: Fleet) -> dict[str, str]:
