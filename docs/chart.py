@@ -154,6 +154,7 @@ in the cluster before.
 | back to the values before | `helm rollback shop`: pinned versions go back through the same barrier |
 | an emergency | `tfsdeploy rollback MODEL`: it stands until the values pin another version |
 | what serves, what differs | `tfsdeploy status`, `tfsdeploy diff` |
+| values, checked before | `helm lint --strict charts/tfsdeploy -f fleet.yaml`; without one there is no name |
 | the shape | Helm's alone: `tfsdeploy up` and `tfsdeploy down` refuse and name the release that owns the fleet |
 | the end | `helm uninstall shop`; the notes say how to remove the release document and its history, too |
 
