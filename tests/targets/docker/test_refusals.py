@@ -48,6 +48,12 @@ def test_an_image_that_nobody_has_for_no_reason() -> None:
     assert no_image("a/b:1", "").message == "the image a/b:1 is not there and cannot be pulled: no reason given"
 
 
+def test_an_image_for_which_there_is_no_room() -> None:
+    found = no_image("a/b:1", "failed to register layer: write /lib/x.so: no space left on device")
+    assert (found.message, found.where) == ("the engine's disk is full", "a/b:1")
+    assert "docker system df" in found.hint
+
+
 POOL = "Error while fetching server API version: HTTPSConnectionPool(host='h', port=2376): Max retries (Caused by "
 
 

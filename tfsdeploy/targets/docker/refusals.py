@@ -13,6 +13,7 @@ _BUSY = re.compile(
     # Envoy's own words, where it listens at the host itself.
     r"|cannot bind '(\S+)': Address already in use"
 )
+_FULL = "no space left on device"
 _DENIED = re.compile(r"cannot bind '(\S+)': Permission denied")
 
 _START = "start it, or let DOCKER_HOST name another; containers that run go on meanwhile"
@@ -49,7 +50,9 @@ _NO_ADDRESS = re.compile("Invalid bind address|protocol is not implemented|proto
 
 
 def no_image(image: str, why: str) -> TfsdeployError:
-    """What to say when nobody has an image; ``why``: the engine's words."""
+    """What to say when nobody has an image, or the engine no room for it; ``why``: the engine's words."""
+    if _FULL in why:
+        return refused(why, image)
     reason = next(iter(why.strip().splitlines()), "no reason given")
     own = repository(image).endswith(tuple(map(repository, (AGENT_IMAGE, MODEL_SERVER_IMAGE))))
     hint = "`tfsdeploy image build` makes it" if own else "`docker load` it on the engine's machine"
@@ -81,7 +84,7 @@ def refused(words: str, name: str) -> TfsdeployError:
     said = " ".join(words.split())
     if (busy := busy_port(said, name)) is not None:
         return busy
-    if "no space left on device" in said:
+    if _FULL in said:
         return TfsdeployError("the engine's disk is full", where=name, hint="`docker system df` shows what takes it")
     if "is already in use by container" in said:
         hint = "it is none of this fleet's and stays as it is: rename it, or give the fleet another name"
