@@ -24,6 +24,7 @@ class Kind:
         namespaced: it lives in a namespace.
         rare: most fleets have none, so whoever may not list them most likely needs not.
         makes_pods: pods come and go with it.
+        installed: no cluster has the kind by itself; somebody has to install its definition.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Kind:
     namespaced: bool = True
     rare: bool = False
     makes_pods: bool = False
+    installed: bool = False
 
     @property
     def group(self) -> str:
@@ -51,8 +53,8 @@ KINDS = (
     Kind("Service", "api/v1", "services"),
     Kind("PodDisruptionBudget", "apis/policy/v1", "poddisruptionbudgets"),
     Kind("HorizontalPodAutoscaler", "apis/autoscaling/v2", "horizontalpodautoscalers", makes_pods=True),
-    Kind("PodMonitor", "apis/monitoring.coreos.com/v1", "podmonitors", rare=True),
-    Kind("PrometheusRule", "apis/monitoring.coreos.com/v1", "prometheusrules", rare=True),
+    Kind("PodMonitor", "apis/monitoring.coreos.com/v1", "podmonitors", rare=True, installed=True),
+    Kind("PrometheusRule", "apis/monitoring.coreos.com/v1", "prometheusrules", rare=True, installed=True),
     Kind("Deployment", "apis/apps/v1", "deployments", makes_pods=True),
     Kind("Job", "apis/batch/v1", "jobs", makes_pods=True),
 )

@@ -91,14 +91,19 @@ class Objects:
                 hint=f"let the file say the same; or, if the file is right: {render} | {force}",
             ) from error
         except NotThere as error:
-            namespace = self.connection.namespace
             raise TfsdeployError(
-                f"it cannot be made: {error}",
-                where=words(manifest),
-                hint=f"the namespace {namespace} must exist: kubectl create namespace {namespace}",
+                f"it cannot be made: {error}", where=words(manifest), hint=self._lacking(kind_of(manifest))
             ) from error
         found: Manifest = answer.json()
         return found
+
+    def _lacking(self, kind: Kind) -> str:
+        """What must be there before an object of a kind can be made."""
+        if kind.installed:
+            resource = f"{kind.plural}.{kind.group}"
+            return f"the cluster has no {resource}: install what brings them, or leave them out of the fleet file"
+        namespace = self.connection.namespace
+        return f"the namespace {namespace} must exist: kubectl create namespace {namespace}"
 
     def hold_replicas(self, deployment: Manifest, replicas: int | None) -> None:
         """Set the number of replicas of a Deployment, whoever has it, in the name of nobody who applies the rest.
