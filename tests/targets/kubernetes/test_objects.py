@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from tests.targets.kubernetes.test_kubeconfig import GOOD
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.targets.kubernetes.connection import Connection, Place
+from tfsdeploy.targets.kubernetes.kinds import kind_named
 from tfsdeploy.targets.kubernetes.objects import Objects
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": "shop"}}
+
 
 MISSING = {"kind": "Status", "code": 404, "message": "the server could not find the requested resource"}
 
 
-@pytest.fixture
-def lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
-    """The objects of a server that finds nothing."""
+@contextmanager
+def server(code: int, body: str, folder: Path, environment: pytest.MonkeyPatch) -> Iterator[Objects]:
+    """The objects of a server that answers everything with the same."""
 
-    class Lacking(BaseHTTPRequestHandler):
-        def do_PATCH(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = json.dumps(MISSING).encode()
-            self.send_response(404)
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body.encode())
+
+        do_PATCH = do_POST = do_PUT = do_GET
 
         def log_message(self, *words: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Lacking) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        text = GOOD.replace("https://127.0.0.1:1", f"http://127.0.0.1:{server.server_port}")
-        (tmp_path / "config").write_text(text)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-        yield Objects(Connection(Place()))
-        server.shutdown()
+    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        text = GOOD.replace("https://127.0.0.1:1", f"http://127.0.0.1:{listening.server_port}")
+        (folder / "config").write_text(text)
+        environment.setenv("KUBECONFIG", str(folder / "config"))
+        try:
+            yield Objects(Connection(Place()))
+        finally:
+            listening.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -52,8 +63,38 @@ def lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects
         ("Deployment", "kubectl create namespace shop"),
     ],
 )
-def test_what_must_be_there_first_is_said(lacking: Objects, kind: str, hint: str) -> None:
+def test_what_must_be_there_first_is_said(
+    kind: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same answer, 404, has two reasons: no such namespace, or no such kind."""
-    with pytest.raises(TfsdeployError, match="could not find the requested resource") as caught:
-        lacking.apply({"kind": kind, "metadata": {"name": "shop"}})
+    with (
+        server(404, json.dumps(MISSING), tmp_path, monkeypatch) as objects,
+        pytest.raises(TfsdeployError, match="could not find the requested resource") as caught,
+    ):
+        objects.apply(manifest(kind))
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("body", ["<html>\n<title>Log in</title>", "[]", "{}", ""])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda objects: objects.get(kind_named("Service"), "shop"),
+        lambda objects: objects.list(kind_named("Service")),
+        lambda objects: objects.apply(manifest("Service")),
+        lambda objects: objects.create(manifest("Service")),
+        lambda objects: objects.replace(manifest("Service")),
+        lambda objects: objects.rules(),
+    ],
+    ids=["get", "list", "apply", "create", "replace", "rules"],
+)
+def test_who_is_no_api_server_is_said(
+    ask: Callable[[Objects], object], body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a page to log in, which some proxies show instead of an error."""
+    with (
+        server(200, body, tmp_path, monkeypatch) as objects,
+        pytest.raises(TfsdeployError, match="no API server") as caught,
+    ):
+        ask(objects)
+    assert caught.value.where.startswith("http://127.0.0.1:")

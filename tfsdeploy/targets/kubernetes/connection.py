@@ -115,6 +115,25 @@ class Connection:
             if row["in"] == "header"
         }
 
+    def document(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        """Send one request, and read the object that is answered; see `ask`.
+
+        Raises:
+            TfsdeployError: no object came, so that whoever answers is no API server.
+        """
+        answer = self.ask(method, path, **how)
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or "kind" not in found:
+            raise TfsdeployError(
+                f"what answers is no API server: {' '.join(answer.text[:80].split())}",
+                where=self.configuration.host,
+                hint="the kubeconfig's server must be the API server's own address, and no page to log in before it",
+            )
+        return found
+
     def ask(
         self,
         method: str,

@@ -39,8 +39,7 @@ class Objects:
     def get(self, kind: Kind, name: str) -> Manifest | None:
         """One object; None if it is not there."""
         try:
-            found: Manifest = self.connection.ask("GET", self._path(kind, name)).json()
-            return found
+            return self.connection.document("GET", self._path(kind, name))
         except NotThere:
             return None
 
@@ -48,7 +47,7 @@ class Objects:
         """The objects of a kind, by name; none of a kind that the cluster does not have."""
         query = {"labelSelector": selector, "fieldSelector": fields}
         try:
-            answer = self.connection.ask("GET", self._path(kind), query={k: v for k, v in query.items() if v}).json()
+            answer = self.connection.document("GET", self._path(kind), query={k: v for k, v in query.items() if v})
         except NotThere:
             return []
         head = {"apiVersion": kind.api.partition("/")[2], "kind": kind.name}
@@ -75,7 +74,7 @@ class Objects:
         how = {"force": "true", "dryRun": "All"} if dry_run else {"force": "false"}
         query = {"fieldManager": FIELD_MANAGER, **how}
         try:
-            answer = self.connection.ask(
+            return self.connection.document(
                 "PATCH",
                 self._path(kind_of(manifest), manifest["metadata"]["name"]),
                 query=query,
@@ -94,8 +93,6 @@ class Objects:
             raise TfsdeployError(
                 f"it cannot be made: {error}", where=words(manifest), hint=self._lacking(kind_of(manifest))
             ) from error
-        found: Manifest = answer.json()
-        return found
 
     def _lacking(self, kind: Kind) -> str:
         """What must be there before an object of a kind can be made."""
@@ -130,10 +127,9 @@ class Objects:
         Raises:
             Collision: it exists.
         """
-        found: Manifest = self.connection.ask(
+        return self.connection.document(
             "POST", self._path(kind_of(manifest)), body=json.dumps(manifest).encode(), safe=False
-        ).json()
-        return found
+        )
 
     def replace(self, manifest: Manifest) -> Manifest:
         """Replace an object as it was read.
@@ -143,8 +139,7 @@ class Objects:
             NotThere: it is gone.
         """
         path = self._path(kind_of(manifest), manifest["metadata"]["name"])
-        found: Manifest = self.connection.ask("PUT", path, body=json.dumps(manifest).encode(), safe=False).json()
-        return found
+        return self.connection.document("PUT", path, body=json.dumps(manifest).encode(), safe=False)
 
     def delete(self, kind: Kind, name: str, as_read: Manifest | None = None) -> None:
         """Delete an object, and after it what it has made; done already if it is not there.
@@ -175,7 +170,7 @@ class Objects:
     def _review(self, kind: str, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
         path = f"apis/authorization.k8s.io/v1/{kind.lower()}s"
-        status: Mapping[str, Any] = self.connection.ask("POST", path, body=json.dumps(body).encode()).json()["status"]
+        status: Mapping[str, Any] = self.connection.document("POST", path, body=json.dumps(body).encode())["status"]
         return status
 
     def log(self, pod: str, container: str, *, tail: int, previous: bool = False) -> str:
