@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tfsdeploy.errors import TfsdeployError
 from tfsdeploy.report import Report
 from tfsdeploy.targets.base import Ran
 from tfsdeploy.targets.kubernetes.apply import HOPELESS_SECONDS
+from tfsdeploy.targets.kubernetes.connection import Collision
 from tfsdeploy.targets.kubernetes.kinds import EVENT, INVENTORY_LABEL, POD, kind_named
 from tfsdeploy.targets.kubernetes.objects import Manifest, Objects
 from tfsdeploy.targets.kubernetes.waiting import is_hopeless, pod_reasons
@@ -40,7 +42,9 @@ def run(objects: Objects, gateway: Manifest, args: Sequence[str], report: Report
     job = job_like(gateway, args, seconds)
     name = job["metadata"]["name"]
     try:
-        objects.create(job)
+        # Nobody else has its name: if it is there already, an answer was lost.
+        with suppress(Collision):
+            objects.create(job, known=True)
         return _ended(objects, name, report, time.monotonic() + START_SECONDS + seconds)
     finally:
         objects.delete(_JOB, name)

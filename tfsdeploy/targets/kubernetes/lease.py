@@ -58,8 +58,12 @@ def _take(objects: Objects, fleet: str, name: str) -> dict[str, Any]:
         },
     }
     try:
-        return objects.create(fresh)
+        return objects.create(fresh, known=True)
     except Collision:
+        there = objects.get(LEASE, name)
+        if there is not None and _is_the_same(there, fresh):
+            # Its first answer was lost.
+            return there
         abandoned = _abandoned(objects, fleet, name)
     except NotThere as error:
         namespace = objects.connection.namespace
@@ -70,6 +74,11 @@ def _take(objects: Objects, fleet: str, name: str) -> dict[str, Any]:
         return objects.create(fresh) if abandoned is None else objects.replace({**abandoned, "spec": fresh["spec"]})
     except (Collision, NotThere):
         raise Busy(f"the shape of fleet {fleet} is being changed by somebody else", hint="run this again") from None
+
+
+def _is_the_same(there: dict[str, Any], fresh: dict[str, Any]) -> bool:
+    """Whether a Lease is the one that this process asked for: nobody else has its name at this very moment."""
+    return all(there["spec"].get(key) == fresh["spec"][key] for key in ("holderIdentity", "acquireTime"))
 
 
 def _abandoned(objects: Objects, fleet: str, name: str) -> dict[str, Any] | None:

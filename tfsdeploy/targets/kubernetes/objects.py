@@ -121,14 +121,18 @@ class Objects:
             content_type="application/apply-patch+yaml",
         )
 
-    def create(self, manifest: Manifest) -> Manifest:
+    def create(self, manifest: Manifest, *, known: bool = False) -> Manifest:
         """Make an object.
 
+        Args:
+            manifest: the object.
+            known: whoever calls can tell it from those of others, so that it may be asked for again.
+
         Raises:
-            Collision: it exists.
+            Collision: it exists; if it is ``known``, perhaps because an answer was lost.
         """
         return self.connection.document(
-            "POST", self._path(kind_of(manifest)), body=json.dumps(manifest).encode(), safe=False
+            "POST", self._path(kind_of(manifest)), body=json.dumps(manifest).encode(), safe=known
         )
 
     def replace(self, manifest: Manifest) -> Manifest:
