@@ -63,7 +63,7 @@ def test_what_is_not_opened_is_told_in_the_server_s_words(
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         ways = to_pods(Connection(Place()))
         host, _, port = ways.to("pod", 8502).partition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as here:
+        with socket.create_connection((host, int(port)), timeout=60) as here:
             assert here.recv(1) == b""
         (failure,) = ways.failures(["pod"])
         ways.close()
@@ -76,6 +76,6 @@ def test_what_is_not_opened_is_told_in_the_server_s_words(
 def test_a_connection_that_breaks_ends_the_way() -> None:
     websocket = Broken()
     here = way_class()(websocket, [8502]).socket(8502)
-    here.settimeout(10)
+    here.settimeout(60)
     with closing(here), websocket.sock, websocket._far:
         assert here.recv(1) == b""
