@@ -350,10 +350,15 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     assert (store.versions("m"), store.uncommitted("m")) == ([2, 3, 4, 6], [])
 
 
-def test_a_damaged_note_stops_everything(store: FileStore | ObjectStore) -> None:
-    assert store.notes.swap("refs/shop.json", None, b"{")
+@pytest.mark.parametrize(
+    "note", [b"{", b'{"lives": {"life": {"needed": {"m": [1]}, "coming": {"m": {"2": "2026-01-01T00:00:00"}}}}}']
+)
+def test_a_damaged_note_stops_everything(store: FileStore | ObjectStore, note: bytes) -> None:
+    assert store.notes.swap("refs/shop.json", None, note)
     with pytest.raises(TfsdeployError, match="damaged"):
         run(store)
+    with pytest.raises(TfsdeployError, match="damaged"):
+        needs(store, 2)
     assert store.versions("m") == [1, 2, 3, 4, 5, 6]
 
 

@@ -191,7 +191,7 @@ def decode(content: bytes | None, where: str) -> dict[str, Life]:
             str(uid): Life(
                 {str(name): frozenset(map(int, numbers)) for name, numbers in life["needed"].items()},
                 {
-                    str(name): {int(number): datetime.fromisoformat(when) for number, when in numbers.items()}
+                    str(name): {int(number): _moment(when) for number, when in numbers.items()}
                     for name, numbers in life["coming"].items()
                 },
             )
@@ -200,3 +200,10 @@ def decode(content: bytes | None, where: str) -> dict[str, Life]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         hint = "remove it if you know that its fleet is gone; the fleet's next `tfsdeploy up` writes it anew"
         raise TfsdeployError("this note of what a fleet needs is damaged", where=where, hint=hint) from error
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text!r} says not of which time zone")
+    return found
