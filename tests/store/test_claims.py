@@ -235,3 +235,8 @@ CLAIM = Claim(
 def test_when_a_claim_is_abandoned(claim: Claim, modified: datetime, free: bool) -> None:
     assert abandoned(claim, modified, HERE, NOW) is free
     assert decode(encode(claim)) == claim
+
+
+def test_who_claims_does_nothing_to_a_terminal() -> None:
+    found = decode(encode(replace(CLAIM, by="a\x1b[2J", since="now\n")))
+    assert (found.by, found.since) == ("a�[2J", "now�")

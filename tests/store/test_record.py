@@ -98,6 +98,14 @@ def test_a_record_with_a_wrong_value_is_refused(key: str, value: Any) -> None:
         decode(json.dumps(json.loads(encode(RECORD)) | {key: value}), "here")
 
 
+def test_who_wrote_it_does_nothing_to_a_terminal() -> None:
+    plain = json.loads(encode(RECORD)) | {"by": "a\x1b[2J\r\n7  b", "committed": "now\a"}
+    plain["signed"] = [{"key": "ed25519:\x1b]0;x\a", "signature": ""}]
+    record = decode(json.dumps(plain), "here")
+    assert (record.by, record.committed, record.signed[0].key) == ("a�[2J��7  b", "now�", "ed25519:�]0;x�")
+    assert json.loads(encode(record)) == plain
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../8/saved_model.pb", "a/../../b", "", ".", "a//b"])
 def test_a_path_that_leaves_the_version_is_refused(path: str) -> None:
     listed = (File(path, 1, "a" * 64),)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tfsdeploy.store.record import File
+from tfsdeploy.store.record import File, in_one_line
 from tfsdeploy.store.staging import Owner, lives
 
 CLAIM_FILE = ".claim"
@@ -95,8 +95,8 @@ def decode(content: bytes) -> Claim:
         sent = [Sent(File(str(path), int(size), str(sha)), str(etag)) for path, size, sha, etag in plain["sent"]]
         return Claim(
             id=str(plain["id"]),
-            by=str(plain["by"]),
-            since=str(plain["since"]),
+            by=in_one_line(str(plain["by"])),
+            since=in_one_line(str(plain["since"])),
             owner=None if plain["owner"] is None else Owner(**plain["owner"]),
             listing=str(plain["listing"]),
             released=plain["released"] is True,

@@ -162,12 +162,14 @@ def decode(text: str | bytes, where: str) -> Record:
             version=_whole(plain["version"]),
             digest=_text(plain["digest"]),
             files=files,
-            committed=_text(plain["committed"]),
-            by=_text(plain["by"]),
+            committed=in_one_line(_text(plain["committed"])),
+            by=in_one_line(_text(plain["by"])),
             tensorflow=None if tensorflow is None else _text(tensorflow),
             signatures=_mapping(plain.get("signatures")),
             check=_check(plain.get("check")),
-            signed=tuple(Signed(_text(one["key"]), _text(one["signature"])) for one in plain.get("signed") or ()),
+            signed=tuple(
+                Signed(in_one_line(_text(one["key"])), _text(one["signature"])) for one in plain.get("signed") or ()
+            ),
             text=text,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -258,6 +260,11 @@ def _text(value: Any) -> str:
     # JSON can spell half of a surrogate pair, which nothing can hash or print: UnicodeEncodeError is a ValueError.
     value.encode()
     return value
+
+
+def in_one_line(text: str) -> str:
+    """What somebody else wrote, so that a terminal that shows it does nothing else, and it forges no line of ours."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _whole(value: Any) -> int:
