@@ -14,9 +14,11 @@ from tfsdeploy.store.answers import Replaced
 from tfsdeploy.store.bucket import PART, Bucket, Entry, open_bucket
 from tfsdeploy.store.claim import decode, encode
 from tfsdeploy.store.objects import ObjectStore
+from tfsdeploy.store.record import File, Record, digest_of
+from tfsdeploy.store.record import encode as encode_record
 from tfsdeploy.store.rehash import hash_objects
 from tfsdeploy.store.sending import MOST_PARTS, part_bytes
-from tfsdeploy.store.tree import silent
+from tfsdeploy.store.tree import MAX_ENTRIES, silent
 
 Example = Callable[..., Path]
 
@@ -50,6 +52,14 @@ def test_round_trip(store: ObjectStore, bucket: Bucket, example: Example) -> Non
         ["serving_default"],
     )
     assert described.path == f"{store.url}/ranker/7"
+
+
+def test_a_record_of_as_many_files_as_a_version_may_have(store: ObjectStore, bucket: Bucket) -> None:
+    files = tuple(File(f"assets/{number:06}{100 * '-'}", 1, 64 * "0") for number in range(MAX_ENTRIES))
+    record = Record("ranker", 7, digest_of(files), files, "2026-01-01T00:00:00+00:00", "me@here")
+    bucket.put("ranker/7/tfsdeploy.json", encode_record(record).encode())
+    assert store.record("ranker", 7) == record
+    assert store.sign("ranker", 7, lambda found: found) == record
 
 
 def test_the_next_number(store: ObjectStore, bucket: Bucket, example: Example) -> None:

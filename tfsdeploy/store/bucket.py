@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 SMALL = 16 << 20
-"""Bytes of the largest object that `Bucket.get` reads unless told otherwise: a commit record of 100,000 files."""
+"""Bytes of the largest object that `Bucket.get` reads unless told otherwise."""
 
 PART = 6 << 20
 """Bytes of one part of a multipart upload; S3 takes 10,000 of them; several at once must fit into little memory."""

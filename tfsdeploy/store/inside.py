@@ -13,7 +13,7 @@ from tfsdeploy.store.bucket import Bucket, Entry
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Sent
 from tfsdeploy.store.hold import Hold
 from tfsdeploy.store.listing import files_below
-from tfsdeploy.store.record import File, Record, decode, digest_of
+from tfsdeploy.store.record import LARGEST, File, Record, decode, digest_of
 from tfsdeploy.store.rehash import hash_object, hash_objects, pieces
 from tfsdeploy.store.sending import part_bytes, send
 from tfsdeploy.store.several import Count, several
@@ -154,7 +154,7 @@ class Prefix:
     def _taken_record(self) -> Record | None:
         """The commit record of what is copied, if it is a version; what it does not name is no part of it."""
         key = f"{self._prefix}/{RECORD_FILE}"
-        content = self._bucket.get(key)
+        content = self._bucket.get(key, LARGEST)
         if content is None:
             return None
         record = decode(content, self._bucket.where(key))

@@ -15,7 +15,7 @@ from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES
 from tfsdeploy.store.hold import acquire, put_own
 from tfsdeploy.store.notes import BucketNotes
 from tfsdeploy.store.origin import Origin
-from tfsdeploy.store.record import File, Record, decode_as, encode
+from tfsdeploy.store.record import LARGEST, File, Record, decode_as, encode
 from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.savedmodel import SavedModelInfo
 from tfsdeploy.store.store import true_content, trusted
@@ -124,7 +124,7 @@ class ObjectStore:
         """See `Store.sign`."""
         key = f"{_checked(model_name)}/{version}/{RECORD_FILE}"
         for _ in range(_ATTEMPTS):
-            found = self.bucket.get_with_stat(key)
+            found = self.bucket.get_with_stat(key, LARGEST)
             if found is None or len(found[0]) <= RESERVATION_BYTES:
                 raise UsageError("there is no such version", where=self.bucket.where(key))
             record = sign(decode_as(found[0], model_name, version, self.bucket.where(key)))

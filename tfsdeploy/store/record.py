@@ -17,6 +17,9 @@ from tfsdeploy.names import RECORD_FILE
 
 API_VERSION = "tfsdeploy/v1"
 
+LARGEST = 64 << 20
+"""Bytes of the largest commit record that is read: one of 100,000 files with long names has some 30 MB."""
+
 _LONGEST = 255
 """Bytes of the longest name of a file (NAME_MAX of Linux's file systems)."""
 

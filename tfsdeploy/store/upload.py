@@ -19,7 +19,7 @@ from tfsdeploy.store.bucket import Bucket
 from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES
 from tfsdeploy.store.hold import Hold, acquire, put_own, resumable
 from tfsdeploy.store.origin import Folder, Origin
-from tfsdeploy.store.record import Record, decode_as, digest_of, encode
+from tfsdeploy.store.record import LARGEST, Record, decode_as, digest_of, encode
 from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.source import (
     ATTEMPTS,
@@ -46,7 +46,7 @@ def read_record(bucket: Bucket, model_name: str, version: int) -> Record | None:
 def read_dated(bucket: Bucket, model_name: str, version: int) -> tuple[Record, datetime] | None:
     """A version's commit record, and when it was written by the store's clock; as for `read_record`."""
     key = f"{model_name}/{version}/{RECORD_FILE}"
-    found = bucket.get_with_stat(key)
+    found = bucket.get_with_stat(key, LARGEST)
     if found is None or len(found[0]) <= RESERVATION_BYTES:
         return None
     content, entry = found
