@@ -82,6 +82,25 @@ def test_the_store_copies_it_itself(
         assert store.publish("m", origin, 2)[0].version == 2
 
 
+def test_what_the_way_has_changed_is_not_published(
+    s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, read, changed = upload(root, "training/run-7", example()), Bucket.get_range, list[str]()
+
+    def changed_once(self: Bucket, key: str, start: int, end: int, etag: str | None = None) -> bytes:
+        found = read(self, key, start, end, etag)
+        if not key.endswith("/m/1/saved_model.pb") or changed:
+            return found
+        changed.append(key)
+        return b"?" * len(found)
+
+    monkeypatch.setattr(Bucket, "get_range", changed_once)
+    with Elsewhere(url, store, s3.options).origin() as origin:
+        record, _ = store.publish("m", origin, 1)
+    assert changed
+    store.verify(record)
+
+
 @pytest.mark.parametrize(("most", "parts"), [(sending.MOST_PARTS, 2), (1, 1)])
 def test_what_cannot_be_copied_at_once_passes_through_here(
     most: int, parts: int, s3: S3, store: ObjectStore, root: Bucket, example: Example, monkeypatch: pytest.MonkeyPatch

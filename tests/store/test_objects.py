@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.s3 import S3
 from tfsdeploy.errors import Busy, UsageError
-from tfsdeploy.store.answers import Replaced
+from tfsdeploy.store.answers import Replaced, StoreAway
 from tfsdeploy.store.bucket import PART, Bucket, Entry, open_bucket
 from tfsdeploy.store.claim import decode, encode
 from tfsdeploy.store.objects import ObjectStore
@@ -92,6 +95,43 @@ def test_files_of_another_tool_are_adopted_not_replaced(store: ObjectStore, buck
     assert not was_there
     assert store.adopt("ranker", 7) == (record, True)
     assert store.publish("ranker", example(), 7) == (record, True)
+
+
+def test_what_the_way_has_changed_is_not_adopted(
+    s3: S3, s3_bucket: str, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is what a store tags by other sums read more often than it takes for two readings to agree."""
+    bucket = s3.open(s3_bucket)
+    store, read, asked = ObjectStore(bucket), Bucket.get_range, list[str]()
+    content = (example() / "saved_model.pb").read_bytes()
+    for version in (1, 2):
+        bucket.put(f"ranker/{version}/saved_model.pb", content)
+        bucket.put(f"ranker/{version}/assets/words", b"words")
+
+    def changed_once(self: Bucket, key: str, start: int, end: int, etag: str | None = None) -> bytes:
+        found = read(self, key, start, end, etag)
+        asked.append(key)
+        return b"sword" if key == "ranker/1/assets/words" and asked.count(key) == 1 else found
+
+    monkeypatch.setattr(Bucket, "get_range", changed_once)
+    store.verify(store.adopt("ranker", 1)[0])
+    assert asked.count("ranker/1/assets/words") == 3  # the last one by `verify`
+    monkeypatch.setattr("tfsdeploy.store.rehash._MD5", re.compile('"(.).*"'))
+    asked.clear()
+    store.adopt("ranker", 2)
+    assert asked.count("ranker/2/assets/words") == 2
+
+
+def test_bytes_of_which_no_two_readings_agree_are_not_adopted(
+    s3: S3, s3_bucket: str, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.open(s3_bucket)
+    for file in example().rglob("*.pb"):
+        bucket.put(f"ranker/1/{file.name}", file.read_bytes())
+    monkeypatch.setattr(Bucket, "get_range", lambda self, key, start, end, etag=None: os.urandom(end - start))
+    with pytest.raises(StoreAway, match="no two readings give the same bytes"):
+        ObjectStore(bucket).adopt("ranker", 1)
+    assert ObjectStore(bucket).versions("ranker") == []
 
 
 def test_only_a_complete_version_is_adopted(store: ObjectStore, bucket: Bucket) -> None:

@@ -10,7 +10,7 @@ from tfsdeploy.store.claim import CLAIM_FILE
 from tfsdeploy.store.hold import put_own
 from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import File, Record, encode
-from tfsdeploy.store.rehash import hash_objects
+from tfsdeploy.store.rehash import hash_new
 from tfsdeploy.store.said import NOTHING, Said
 from tfsdeploy.store.skeleton import describe
 from tfsdeploy.store.source import check_number, new_record
@@ -52,7 +52,7 @@ def adopt(
     if not entries:
         raise UsageError("there is no such version", where=bucket.where(folder))
     info = describe(bucket, folder, [File(name, entry.size, "") for name, entry in entries.items()])
-    files = hash_objects(bucket, entries, progress)
+    files = hash_new(bucket, entries, progress)
     if {n: e.etag for n, e in files_below(bucket, folder).items()} != {n: e.etag for n, e in entries.items()}:
         raise TfsdeployError(
             "it changed while it was read; nothing was adopted",

@@ -14,7 +14,7 @@ from tfsdeploy.store.claim import CLAIM_FILE, RESERVATION_BYTES, Sent
 from tfsdeploy.store.hold import Hold
 from tfsdeploy.store.listing import files_below
 from tfsdeploy.store.record import LARGEST, File, Record, decode, digest_of
-from tfsdeploy.store.rehash import hash_object, hash_objects, pieces
+from tfsdeploy.store.rehash import hash_new_object, hash_object, hash_objects, pieces
 from tfsdeploy.store.sending import part_bytes, send
 from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.skeleton import describe
@@ -133,7 +133,7 @@ class Prefix:
         if there is None or there.etag is None:
             raise StoreAway("the copy is not there", where=self._bucket.where(key), hint="run this again")
         copy = Entry(key, there.size, there.etag, entry.modified)
-        file = hash_object(self._bucket, name, copy, count)
+        file = hash_new_object(self._bucket, name, copy, count)
         # Equal tags are the store's word that the bytes are equal; where it gives others, the bytes tell.
         if there.etag != entry.etag and hash_object(self._bucket, name, entry, lambda _: count(0)) != file:
             raise TfsdeployError(

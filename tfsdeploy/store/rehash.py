@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from tfsdeploy.store.answers import StoreAway
 from tfsdeploy.store.bucket import PART, Bucket, Entry
 from tfsdeploy.store.record import File, Record
 from tfsdeploy.store.several import Count, several
 from tfsdeploy.store.tree import Progress
 from tfsdeploy.store.verify import Damaged
+
+READINGS = 4
+"""How often an object is read whose tag is not the sum of what was read, until two readings agree."""
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 
 def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progress) -> tuple[File, ...]:
@@ -31,6 +38,21 @@ def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progres
     def hashed(item: tuple[str, Entry], count: Count) -> File:
         return hash_object(bucket, *item, count)
 
+    return _hashed(entries, hashed, progress)
+
+
+def hash_new(bucket: Bucket, entries: Mapping[str, Entry], progress: Progress) -> tuple[File, ...]:
+    """`hash_objects` where no record says yet what they should be: see `hash_new_object`."""
+
+    def hashed(item: tuple[str, Entry], count: Count) -> File:
+        return hash_new_object(bucket, *item, count)
+
+    return _hashed(entries, hashed, progress)
+
+
+def _hashed(
+    entries: Mapping[str, Entry], hashed: Callable[[tuple[str, Entry], Count], File], progress: Progress
+) -> tuple[File, ...]:
     total = sum(entry.size for entry in entries.values())
     return tuple(sorted(several(hashed, entries.items(), total, progress)))
 
@@ -79,8 +101,36 @@ def hash_object(bucket: Bucket, name: str, entry: Entry, count: Count) -> File:
         Replaced: it changed since it was listed.
         StoreError: it cannot be read.
     """
+    return _read(bucket, name, entry, count, ())
+
+
+def hash_new_object(bucket: Bucket, name: str, entry: Entry, count: Count) -> File:
+    """`hash_object` where no record says yet what the object should be: what the way here changes must not become true.
+
+    S3's tag of an object that was written by one request is the MD5 sum of its bytes, unless the store encrypts them
+    with a key of its owner's. If it is not that of what was read, the object is read again until two readings agree.
+    Of other tags nothing can be told.
+
+    Raises:
+        StoreAway: no two readings agree.
+    """
+    tag = _MD5.fullmatch(entry.etag or "")
+    if tag is None:
+        return hash_object(bucket, name, entry, count)
+    seen = set[File]()
+    for reading in range(READINGS):
+        md5 = hashlib.md5(usedforsecurity=False)
+        file = _read(bucket, name, entry, count if reading == 0 else lambda _: count(0), (md5,))
+        if file in seen or tag[1] == md5.hexdigest():
+            return file
+        seen.add(file)
+    raise StoreAway("no two readings give the same bytes", where=bucket.where(entry.key), hint="run this again")
+
+
+def _read(bucket: Bucket, name: str, entry: Entry, count: Count, more: Sequence[hashlib._Hash]) -> File:
     digest = hashlib.sha256()
     for piece in pieces(bucket, entry):
-        digest.update(piece)
+        for one in (digest, *more):
+            one.update(piece)
         count(len(piece))
     return File(name, entry.size, digest.hexdigest())
