@@ -150,6 +150,25 @@ def test_what_nobody_should_send_is_read_as_tensorflow_reads_it(dtype: Any, data
 
 
 @pytest.mark.parametrize(
+    "dtype", [np.float32, np.int64, np.bool_, np.int16, np.object_], ids=lambda d: np.dtype(d).name
+)
+@pytest.mark.parametrize(
+    "sizes",
+    [(1,) * 65, (1,) * 254, (0, 2**62, 4), (2**62, 0, 4), (2**40, 2**40, 0)],
+    ids=["65 dimensions", "254 dimensions", "none, of many", "many, of none", "too many, of none"],
+)
+def test_a_shape_beyond_numpy_s_limits_is_refused(dtype: Any, sizes: tuple[int, ...]) -> None:
+    """Some of them TensorFlow would take: docs/server.md lists that."""
+    values = np.array([b"1"] * (0 not in sizes), dtype=object).astype(dtype)
+    message = proto_tensor.tensor_of(values)
+    message.tensor_shape.ClearField("dim")
+    message.tensor_shape.dim.extend(message.tensor_shape.Dim(size=size) for size in sizes)
+    with pytest.raises(Failed, match=r"^tensor parsing error: x$") as failed:
+        read(message, dtype)
+    assert failed.value.code == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
     ("dtype", "said"),
     [
         ("DT_VARIANT", "Expects arg[0] to be float but variant is provided"),

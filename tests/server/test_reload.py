@@ -211,6 +211,32 @@ def test_what_is_no_configuration_is_told_once_until_the_file_changes(
     unit.manager.close()
 
 
+def test_a_file_that_is_gone_changes_nothing_and_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = Unit(tmp_path, like_tfs=False)
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    unit.reloader.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.file.unlink()
+    said: list[str] = []
+
+    def told() -> int:
+        said.append(capsys.readouterr().err)
+        return "".join(said).count("Failed to read ModelServerConfig file: ")
+
+    wait("it is told", lambda: told() > 0, LIMIT_SECONDS)
+    assert f"{unit.file}; No such file or directory" in "".join(said)
+    assert not unit.manager.wait(lambda: False, 4 * SCAN_SECONDS)
+    assert told() == 1
+    unit.becomes("m", {1: "AVAILABLE"})
+    unit.write()
+    unit.becomes("m", {1: "END"})
+    unit.reloader.stop()
+    unit.manager.close()
+
+
 def test_a_refused_label_changes_nothing_and_a_moved_one_follows_in_a_second_file(unit: Unit) -> None:
     unit.publish("m", 1)
     unit.publish("m", 2)
@@ -338,6 +364,27 @@ def test_like_the_original_the_start_lasts_until_every_version_is_there(like_tfs
     assert [(row.version, row.state) for row in like_tfs.manager.status("m")] == [
         (3, "AVAILABLE"), (2, "AVAILABLE"), (1, "AVAILABLE"),
     ]  # fmt: skip
+
+
+def test_like_the_original_the_one_look_at_the_folders_waits_for_the_first_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Unit(tmp_path, like_tfs=True, polls=0, scans=0)
+    unit.publish("m", 1)
+    unit.write(unit.entry("m"))
+    apply = unit.reloader.apply
+
+    def late(models: tuple[ModelConfig, ...], *, first: bool) -> set[str]:
+        # As on a machine that has no time for it; a look that does not wait is over by then.
+        unit.manager.wait(lambda: False, 0.3)
+        return apply(models, first=first)
+
+    monkeypatch.setattr(unit.reloader, "apply", late)
+    starting = threading.Thread(target=unit.reloader.start, daemon=True)
+    starting.start()
+    unit.becomes("m", {1: "AVAILABLE"})
+    starting.join(LIMIT_SECONDS)
+    unit.close()
 
 
 def test_like_the_original_a_failed_version_ends_the_start(like_tfs: Unit) -> None:
@@ -494,6 +541,22 @@ def test_the_reload_rpc_does_not_wait_for_a_model_that_another_one_drops(tmp_pat
     waiting.join(LIMIT_SECONDS / 2)
     assert not waiting.is_alive()
     unit.close()
+
+
+def test_a_reload_that_another_one_undoes_at_once_is_no_failure(own: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    own.publish("m", 1)
+    own.write()
+    own.reloader.start()
+    apply = own.reloader.apply
+
+    def undone(models: tuple[ModelConfig, ...], *, only_new: bool) -> set[str]:
+        new = apply(models, only_new=only_new)
+        apply(())
+        return new
+
+    monkeypatch.setattr(own.reloader, "apply", undone)
+    own.core.reload((own.entry("m"),))
+    assert own.manager.aspired("m") == frozenset()
 
 
 def test_a_file_that_nobody_asked_to_read_again_is_read_once(tmp_path: Path) -> None:

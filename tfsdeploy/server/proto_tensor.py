@@ -186,7 +186,10 @@ def tensor_of(array: Array, *, packed: bool = False) -> tensor_pb2.TensorProto:
 
 
 def _array(alias: str, message: Any, wait: bool) -> Array:
-    quickly = _quickly(message)
+    try:
+        quickly = _quickly(message)
+    except ValueError:
+        quickly = None  # a shape beyond numpy's limits, which is refused below
     return _carefully(alias, message, wait) if quickly is None else quickly
 
 

@@ -48,6 +48,7 @@ class Reloader:
         self._applying = threading.Lock()
         self._scanning = threading.Lock()
         self._stopping = threading.Event()
+        self._configured = threading.Event()
         self._told: dict[str, str] = {}
         self._scan_took = 0.0
         self._seen: tuple[int, int, int] | None = None
@@ -111,8 +112,10 @@ class Reloader:
         new = self.apply(models, only_new=True)
         if self._flags.file_system_poll_wait_seconds >= 0:
             self._after_the_answer(self._scan)
-        aspired = {name: self._core.manager.aspired(name) for name in new}
-        missing = {name: self._told.get(name, NEVER_LOOKED) for name, versions in aspired.items() if not versions}
+        # What has no version, and nothing that keeps it from having one, another reload has dropped meanwhile.
+        never = NEVER_LOOKED if self._flags.file_system_poll_wait_seconds < 0 else ""
+        without = [name for name in new if not self._core.manager.aspired(name)]
+        missing = {name: reason for name in without if (reason := self._told.get(name, never))}
         self._wait_for(new - missing.keys(), "model", missing)
 
     def apply(self, models: tuple[ModelConfig, ...], *, first: bool = False, only_new: bool = False) -> set[str]:
@@ -147,6 +150,7 @@ class Reloader:
             )
             new = {model.name for model in models} - {model.name for model in self._models}
             self._models = models
+            self._configured.set()
             self._core.served = frozenset(model.name for model in models)
             self._core.unready = self._unready
             if self._flags.like_tfs:
@@ -257,9 +261,9 @@ class Reloader:
         scanned = tried = retried = time.monotonic()
         while not self._stopping.wait(LOOK_SECONDS):
             now = time.monotonic()
-            found = _identity(file) if self._looks else None
+            found = _identity(file) if self._looks else seen
             with self._going_on():
-                if found is not None and (found != seen or (not settled and now - tried >= SCAN_SECONDS)):
+                if found != seen or (not settled and now - tried >= SCAN_SECONDS):
                     # One that was refused is tried again: its labels may wait for versions that come by themselves.
                     seen, scanned, tried, settled = found, now, now, False
                     settled = self._reread()
@@ -299,7 +303,9 @@ class Reloader:
         interval = self._flags.file_system_poll_wait_seconds
         if interval < 0:
             return
-        # The first scan of the original comes with the first configuration, so no interval passes before it.
+        # The first scan of the original comes with the first configuration, so no interval passes before it; with an
+        # interval of 0 there is no other.
+        self._configured.wait()
         self._stopping.wait(0.05)
         with self._going_on():
             self._scan()
