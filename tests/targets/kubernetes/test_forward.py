@@ -7,13 +7,11 @@ import ssl
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import NoReturn
 
 import pytest
 
-from tests.targets.kubernetes.test_kubeconfig import GOOD
-from tfsdeploy.targets.kubernetes.connection import Connection, Place
+from tests.targets.kubernetes.stand_in import connected
 from tfsdeploy.targets.kubernetes.forward import to_pods, way_class
 
 
@@ -56,18 +54,13 @@ def test_what_is_not_opened_is_told_in_the_server_s_words(
         def log_message(self, *words: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        text = GOOD.replace("https://127.0.0.1:1", f"http://127.0.0.1:{server.server_port}")
-        (tmp_path / "config").write_text(text)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-        ways = to_pods(Connection(Place()))
+    with connected(HTTPServer(("127.0.0.1", 0), Refusing), tmp_path, monkeypatch) as connection:
+        ways = to_pods(connection)
         host, _, port = ways.to("pod", 8502).partition(":")
         with socket.create_connection((host, int(port)), timeout=60) as here:
             assert here.recv(1) == b""
         (failure,) = ways.failures(["pod"])
         ways.close()
-        server.shutdown()
     assert failure.startswith("pod: no way to port 8502: ")
     assert said in failure
     assert "content-length" not in failure

@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
-from tests.targets.kubernetes.test_kubeconfig import GOOD
+from tests.targets.kubernetes.stand_in import connected
 from tfsdeploy.targets.kubernetes.connection import Connection, Place
 from tfsdeploy.targets.kubernetes.lease import held
 from tfsdeploy.targets.kubernetes.objects import Objects
@@ -64,12 +63,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[False, True], ids=["not made", "made"])
 def restarting(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restarting]:
-    with Restarting(made=request.param) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        (tmp_path / "config").write_text(GOOD.replace("https://127.0.0.1:1", f"http://127.0.0.1:{server.server_port}"))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    server = Restarting(made=request.param)
+    with connected(server, tmp_path, monkeypatch):
         yield server
-        server.shutdown()
 
 
 def test_a_restart_of_the_api_server_is_no_reason_to_end(restarting: Restarting) -> None:

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
-from tests.targets.kubernetes.test_kubeconfig import GOOD
+from tests.targets.kubernetes.stand_in import connected
 from tfsdeploy.errors import TfsdeployError
-from tfsdeploy.targets.kubernetes.connection import Connection, Place
 from tfsdeploy.targets.kubernetes.kinds import kind_named
 from tfsdeploy.targets.kubernetes.objects import Objects
 
@@ -43,15 +41,8 @@ def server(code: int, body: str, folder: Path, environment: pytest.MonkeyPatch) 
         def log_message(self, *words: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
-        Thread(target=listening.serve_forever, daemon=True).start()
-        text = GOOD.replace("https://127.0.0.1:1", f"http://127.0.0.1:{listening.server_port}")
-        (folder / "config").write_text(text)
-        environment.setenv("KUBECONFIG", str(folder / "config"))
-        try:
-            yield Objects(Connection(Place()))
-        finally:
-            listening.shutdown()
+    with connected(HTTPServer(("127.0.0.1", 0), Handler), folder, environment) as connection:
+        yield Objects(connection)
 
 
 @pytest.mark.parametrize(
