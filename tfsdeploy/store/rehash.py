@@ -34,25 +34,23 @@ def hash_objects(bucket: Bucket, entries: Mapping[str, Entry], progress: Progres
         Replaced: one changed since it was listed.
         StoreError: one cannot be read.
     """
-
-    def hashed(item: tuple[str, Entry], count: Count) -> File:
-        return hash_object(bucket, *item, count)
-
-    return _hashed(entries, hashed, progress)
+    return _all(bucket, entries, progress, hash_object)
 
 
 def hash_new(bucket: Bucket, entries: Mapping[str, Entry], progress: Progress) -> tuple[File, ...]:
     """`hash_objects` where no record says yet what they should be: see `hash_new_object`."""
-
-    def hashed(item: tuple[str, Entry], count: Count) -> File:
-        return hash_new_object(bucket, *item, count)
-
-    return _hashed(entries, hashed, progress)
+    return _all(bucket, entries, progress, hash_new_object)
 
 
-def _hashed(
-    entries: Mapping[str, Entry], hashed: Callable[[tuple[str, Entry], Count], File], progress: Progress
+def _all(
+    bucket: Bucket,
+    entries: Mapping[str, Entry],
+    progress: Progress,
+    hash_one: Callable[[Bucket, str, Entry, Count], File],
 ) -> tuple[File, ...]:
+    def hashed(item: tuple[str, Entry], count: Count) -> File:
+        return hash_one(bucket, *item, count)
+
     total = sum(entry.size for entry in entries.values())
     return tuple(sorted(several(hashed, entries.items(), total, progress)))
 
