@@ -154,6 +154,7 @@ class Servable(ABC):
         return dict(zip(call.outputs, line.ask(call, arrays), strict=True))
 
     def _run(self, call: Call, arrays: Sequence[Array], *, wait: bool = True) -> list[Array]:
+        size = size_of(arrays)
         begun, began = thread_seconds(), time.perf_counter()
         run = call.run if wait or call.at_once is None else call.at_once
         try:
@@ -162,15 +163,14 @@ class Servable(ABC):
         except WouldWait:
             raise
         except tf.errors.OpError as error:
-            self._metrics.ran(None, size_of(arrays))
+            self._metrics.ran(None, size)
             raise Failed(code_of(error.error_code), error.message) from error
         except (TypeError, ValueError) as error:
-            self._metrics.ran(None, size_of(arrays))
+            self._metrics.ran(None, size)
             raise Failed("INVALID_ARGUMENT", str(error)) from error
         except Failed:
-            self._metrics.ran(None, size_of(arrays))
+            self._metrics.ran(None, size)
             raise
-        size = size_of(arrays)
         if call.pace is not None:
             call.pace.took(thread_seconds() - begun, size)
         answer = [
